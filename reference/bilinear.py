@@ -1,0 +1,181 @@
+"""Equations (3) and (4): bilinear sampling, as the sparse matrix it is.
+
+Equation (3), x(p) = sum over q of G(q, p) x(q), is linear in x. So G is a matrix with one row per
+point p and one column per pixel q, and at most four entries a row: the corners of the cell of p.
+
+    x(p)          = G x              (3)
+    dL/dx         = G^T dL/dx(p)     its adjoint
+    dx(p)/dp_y    = G_y x            the inner sum of (7), with the same four entries a row
+
+Borders. "zero" is (3) and (4) read literally: the map is 0 outside, and a sample fades out over
+one pixel. "dcnv1" is what the authors' 2017 code computes: 0 unless 0 <= y < H and 0 <= x < W, and
+inside that the last row and column are repeated.
+
+Kinks. At whole p the derivative of g does not exist; `side` chooses the one-sided derivative. Under
+"dcnv1" it is 0 along a repeated axis, and at p = 0 both sides return the inner derivative.
+
+Points that are not finite. An infinite p reads 0 and has derivative 0. A NaN in p gives NaN for the
+sample and both derivatives, and nothing of it reaches the gradient of x.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+from scipy.sparse import csr_array
+
+from . import checks
+from .geometry import Pair
+
+Border = Literal["zero", "dcnv1"]
+Side = Literal["right", "left"]
+Matrix = Any  # scipy.sparse.csr_array, float; SciPy ships no types
+
+
+class SampleGrads(NamedTuple):
+    """The gradients of `sample`, each of the shape and dtype of its argument."""
+
+    x: Array
+    p: Array
+
+
+class Axis(NamedTuple):
+    """The two pixels next to p on one axis; where there is no pixel, g and dg are 0."""
+
+    q: Int[Array, "*points 2"]
+    g: Float[Array, "*points 2"]
+    dg: Float[Array, "*points 2"]
+
+
+class Matrices(NamedTuple):
+    """G, dG/dp_y and dG/dp_x as sparse matrices, and the points p with a NaN."""
+
+    G: Matrix
+    G_y: Matrix
+    G_x: Matrix
+    nan: Bool[Array, " points"]
+
+
+def g(a: Any, b: Any) -> Any:
+    """Equation (4), one axis: g(a, b) = max(0, 1 - |a - b|), element by element."""
+    return np.maximum(0, 1 - np.abs(np.subtract(a, b)))
+
+
+def G(p: Array, size: Pair, *, border: Border = "zero") -> Matrix:
+    """Equation (4) as a matrix: G(q, p) = g(q_y, p_y) g(q_x, p_x).
+
+    p     ... 2: the points, (y, x) in pixels; float32 or float64 (float16 gives float32)
+    size  (H, W) of the map
+    Returns a csr_array of shape (points, H * W); row i belongs to p.reshape(-1, 2)[i]. A point with
+    a NaN has an empty row.
+    """
+    size = checks.check_matrix(p, size, border)
+    return matrices(computed(p).reshape(1, -1, 2), size, border).G
+
+
+def dG(
+    p: Array, size: Pair, *, border: Border = "zero", side: Side = "right"
+) -> tuple[Matrix, Matrix]:
+    """dG/dp_y and dG/dp_x, the derivatives in equation (7), as matrices like `G`."""
+    size = checks.check_matrix(p, size, border, side)
+    return matrices(computed(p).reshape(1, -1, 2), size, border, side)[1:3]
+
+
+def sample(x: Array, p: Array, *, border: Border = "zero") -> Array:
+    """Equation (3): x(p) = sum over q of G(q, p) x(q).
+
+    x       C H W
+    p       ... 2: (y, x) in pixels of x; float32 too where x is float16
+    border  "zero", the paper's, or "dcnv1", the authors' code (see the head of this file)
+    Returns C ..., in the dtype of x. Raises ValueError or TypeError, see `checks`.
+    """
+    checks.check_sample(x, p, border)
+    C, points = x.shape[0], p.shape[:-1]
+    G, _, _, nan = matrices(computed(p).reshape(1, -1, 2), x.shape[1:], border)
+    return read(G, nan, _pixels(x)).T.reshape(C, *points).astype(x.dtype)
+
+
+def sample_backward(
+    grad_output: Array, x: Array, p: Array, *, border: Border = "zero", side: Side = "right"
+) -> SampleGrads:
+    """The gradients of `sample`: G^T grad_output for x, and grad_output . (G_y x, G_x x) for p.
+
+    grad_output  C ..., as the output of `sample`
+    side         which derivative is returned at whole p: "right" or "left"
+    """
+    checks.check_sample(x, p, border, grad_output=grad_output, side=side)
+    sampling = matrices(computed(p).reshape(1, -1, 2), x.shape[1:], border, side)
+    grad_samples = _pixels(grad_output)
+    grad_x = (sampling.G.T @ grad_samples).T.reshape(x.shape)
+    grad_p = slopes(sampling, _pixels(x), grad_samples).reshape(p.shape)
+    return SampleGrads(grad_x.astype(x.dtype), grad_p.astype(p.dtype))
+
+
+def matrices(
+    p: Float[Array, "maps points 2"], size: Pair, border: Border, side: Side = "right"
+) -> Matrices:
+    """G and its derivatives for several maps at once: one diagonal block per map."""
+    y, x = axis(p[..., 0], size[0], border, side), axis(p[..., 1], size[1], border, side)
+    first = np.arange(p.shape[0])[:, None, None, None] * (size[0] * size[1])
+    q = first + y.q[..., :, None] * size[1] + x.q[..., None, :]
+    shape = (p.shape[0] * p.shape[1], p.shape[0] * size[0] * size[1])
+    index = np.int32 if max(q.size, shape[1]) < 2**31 else np.int64
+    row_start = np.arange(0, q.size + 1, 4, dtype=index)
+
+    def matrix(of_y: Array, of_x: Array) -> Matrix:
+        value = of_y[..., :, None] * of_x[..., None, :]
+        return csr_array((value.ravel(), q.ravel().astype(index), row_start), shape=shape)
+
+    nan = np.isnan(p).any(axis=-1).ravel()
+    return Matrices(matrix(y.g, x.g), matrix(y.dg, x.g), matrix(y.g, x.dg), nan)
+
+
+def axis(p: Float[Array, "*points"], size: int, border: Border, side: Side) -> Axis:
+    """Equation (4) along one axis: the pixels q on both sides of p, g(q, p) and dg/dp."""
+    near = (p >= -1) & (p <= size) if border == "zero" else (p >= 0) & (p < size)
+    p = np.where(near, p, 0)  # so that NaN, infinity and 1e30 never become an index
+    low = np.floor(p) if side == "right" else np.ceil(p) - 1
+    if border == "dcnv1":
+        low = np.maximum(low, 0)
+    above = p - low
+    q = low.astype(np.int64)[..., None] + (0, 1)
+    g = np.stack([1 - above, above], axis=-1)
+    dg = np.stack([-np.ones_like(p), np.ones_like(p)], axis=-1)
+    if border == "dcnv1":
+        repeated = q[..., 1:] == size
+        g = np.where(repeated, (g.dtype.type(1), g.dtype.type(0)), g)
+        dg = np.where(repeated, g.dtype.type(0), dg)
+    is_pixel = near[..., None] & (q >= 0) & (q < size)
+    return Axis(np.clip(q, 0, size - 1), g * is_pixel, dg * is_pixel)
+
+
+def read(
+    G: Matrix, nan: Bool[Array, " points"], pixels: Float[Array, "pixels C"]
+) -> Float[Array, "points C"]:
+    """Equation (3) for every point and channel: G x, and NaN where p is NaN."""
+    samples = G @ pixels
+    if nan.any():
+        samples[nan] = np.nan
+    return samples
+
+
+def slopes(
+    sampling: Matrices, pixels: Float[Array, "pixels C"], grad_samples: Float[Array, "points C"]
+) -> Float[Array, "points 2"]:
+    """The gradient of p: grad_samples . (G_y x, G_x x), summed over channels."""
+    each = [
+        np.einsum("pc,pc->p", grad_samples, read(matrix, sampling.nan, pixels))
+        for matrix in (sampling.G_y, sampling.G_x)
+    ]
+    return np.stack(each, axis=-1)
+
+
+def computed(a: Array) -> Array:
+    """In the dtype of the arithmetic: float32 for float16, else as it is."""
+    return a.astype(np.float32) if a.dtype == np.float16 else a
+
+
+def _pixels(x: Array) -> Float[Array, "pixels C"]:
+    """C ..., as in x or its samples, with one row per pixel or point."""
+    return np.ascontiguousarray(computed(x).reshape(x.shape[0], -1).T)

@@ -1,0 +1,142 @@
+"""Deformable convolution: equation (2) and its gradients, equation (7) among them.
+
+Every sampling point p = p0 + p_n + Delta p_n of every image is a row of one sparse matrix G, so
+
+    samples = G x                        equation (3)
+    y       = samples W                  equation (2), a product over (p_n, channel)
+
+and the backward pass is the same two lines read from the end. The offset groups of an image are
+maps of their own: G has one diagonal block per image and offset group.
+
+The mask multiplies samples: Deformable ConvNets v2 (Zhu et al. 2019), not this paper.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from . import checks, layout
+from .bilinear import Border, Side, computed, matrices, read, slopes
+from .geometry import Geometry, Pair, R, Sides, centres
+
+
+class DeformConvGrads(NamedTuple):
+    """The gradients of `deform_conv2d`, each of the shape and dtype of its argument.
+
+    `bias` and `mask` are None where the argument was.
+    """
+
+    x: Array
+    offset: Array
+    weight: Array
+    bias: Array | None
+    mask: Array | None
+
+
+def deform_conv2d(
+    x: Array,
+    offset: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair | Sides = 0,
+    dilation: int | Pair = 1,
+    mask: Array | None = None,
+    border: Border = "zero",
+) -> Array:
+    """Equation (2): y(p0) = sum over p_n of w(p_n) x(p0 + p_n + Delta p_n).
+
+    x        N C H W
+    offset   N 2*G*K Ho Wo, in pixels of x; channel (g K + k) 2 is dy of tap k, the next one dx
+    weight   O C/groups kh kw, with groups = C // weight.shape[1]
+    bias     O
+    stride, dilation   int or (y, x), at least 1
+    padding  int, (y, x) or ((top, bottom), (left, right))
+    mask     N G*K Ho Wo (DCNv2, Zhu et al. 2019; not in this paper)
+    border   "zero", the paper's, or "dcnv1", the authors' code; see `bilinear`
+    Returns N O Ho Wo in the dtype of x. float16 is computed in float32, and offset may be float32
+    where x is float16. Raises ValueError or TypeError, see `checks`.
+    Needs memory for G x: N * Ho * Wo * K * C numbers.
+    """
+    geometry = checks.check_deform_conv2d(
+        x, offset, weight, bias, stride, padding, dilation, mask, border
+    )
+    N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
+    p = locations(computed(offset), geometry)
+    sampling = matrices(p, x.shape[2:], border)
+    samples = read(sampling.G, sampling.nan, layout.pixels(computed(x), G))
+    if mask is not None:
+        samples *= layout.points(computed(mask), geometry).reshape(-1, 1)
+    columns = layout.columns(samples, N, geometry)
+    y = layout.weights(computed(weight), groups) @ columns.swapaxes(1, 2)
+    y = layout.from_outputs(y, N, geometry)
+    if bias is not None:
+        y += computed(bias)[:, None, None]
+    return y.astype(x.dtype, copy=False)
+
+
+def deform_conv2d_backward(
+    grad_output: Array,
+    x: Array,
+    offset: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair | Sides = 0,
+    dilation: int | Pair = 1,
+    mask: Array | None = None,
+    border: Border = "zero",
+    side: Side = "right",
+) -> DeformConvGrads:
+    """Equation (7), and the gradients of x, weight, bias and mask, given grad_output N O Ho Wo.
+
+    grad_samples = W^T grad_output, and then, as y is linear in samples and samples in x,
+
+        grad_weight = grad_output samples^T        grad_x      = G^T grad_samples
+        grad_mask   = grad_samples . samples       grad_offset = grad_samples . (G_y x, G_x x)   (7)
+
+    side  which derivative is returned at whole p: "right" or "left"; see `bilinear`
+    Other arguments as in `deform_conv2d`. Nothing is kept from the forward pass: the samples are
+    read again. Needs memory for three arrays of the size of G x.
+    """
+    geometry = checks.check_deform_conv2d(
+        x, offset, weight, bias, stride, padding, dilation, mask, border,
+        grad_output=grad_output, side=side,
+    )  # fmt: skip
+    N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
+    p = locations(computed(offset), geometry)
+    sampling = matrices(p, x.shape[2:], border, side)
+    pixels = layout.pixels(computed(x), G)
+    grad_y = layout.outputs(computed(grad_output), groups)
+    grad_columns = grad_y.swapaxes(1, 2) @ layout.weights(computed(weight), groups)
+    grad_samples = layout.from_columns(grad_columns, N, geometry)
+    samples, grad_mask = read(sampling.G, sampling.nan, pixels), None
+    if mask is not None:
+        grad_m = np.einsum("pc,pc->p", grad_samples, samples)
+        grad_mask = layout.from_points(grad_m, geometry, mask.shape)
+        m = layout.points(computed(mask), geometry).reshape(-1, 1)
+        samples, grad_samples = samples * m, grad_samples * m
+    grad_weight = grad_y @ layout.columns(samples, N, geometry)
+    del samples
+    grad_x = sampling.G.T @ grad_samples
+    grad_p = slopes(sampling, pixels, grad_samples)
+    grad_bias = grad_y.sum(axis=2).reshape(-1)
+    return DeformConvGrads(
+        layout.from_pixels(grad_x, G, x.shape).astype(x.dtype, copy=False),
+        layout.from_points(grad_p, geometry, offset.shape).astype(offset.dtype, copy=False),
+        layout.from_weights(grad_weight, weight.shape).astype(weight.dtype, copy=False),
+        None if bias is None else grad_bias.astype(bias.dtype, copy=False),
+        None if mask is None or grad_mask is None else grad_mask.astype(mask.dtype, copy=False),
+    )
+
+
+def locations(offset: Float[Array, "N 2GK Ho Wo"], geometry: Geometry) -> Float[Array, "NG PK 2"]:
+    """p = p0 + p_n + Delta p_n, for every image and offset group, output pixel and tap."""
+    p0 = centres(geometry).reshape(1, -1, 1, 2)
+    pn = R(geometry.kernel, dilation=geometry.dilation)
+    grid = (p0 + pn).reshape(1, -1, 2).astype(offset.dtype)
+    return grid + layout.points(offset, geometry)
