@@ -18,6 +18,7 @@ Points that are not finite. An infinite p reads 0 and has derivative 0. A NaN in
 sample and both derivatives, and nothing of it reaches the gradient of x.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -48,13 +49,38 @@ class Axis(NamedTuple):
     dg: Float[Array, "*points 2"]
 
 
-class Matrices(NamedTuple):
-    """G, dG/dp_y and dG/dp_x as sparse matrices, and the points p with a NaN."""
+@dataclass(frozen=True)
+class Cells:
+    """Where points lie on a map: the corners of their cells, as columns of the matrix G."""
 
-    G: Matrix
-    G_y: Matrix
-    G_x: Matrix
-    nan: Bool[Array, " points"]
+    y: Axis
+    x: Axis
+    column: Int[Array, "maps points 2 2"]
+    columns: int
+    nan: Bool[Array, " rows"]
+
+    @property
+    def G(self) -> Matrix:
+        """G(q, p) = g(q_y, p_y) g(q_x, p_x): equation (4)."""
+        return self.matrix(self.y.g, self.x.g)
+
+    @property
+    def G_y(self) -> Matrix:
+        """dG/dp_y."""
+        return self.matrix(self.y.dg, self.x.g)
+
+    @property
+    def G_x(self) -> Matrix:
+        """dG/dp_x."""
+        return self.matrix(self.y.g, self.x.dg)
+
+    def matrix(self, of_y: Array, of_x: Array) -> Matrix:
+        """The sparse matrix of the products of_y of_x: a row per point, its four corners."""
+        value = of_y[..., :, None] * of_x[..., None, :]
+        index = np.int32 if max(value.size, self.columns) < 2**31 else np.int64
+        row_start = np.arange(0, value.size + 1, 4, dtype=index)
+        column = self.column.ravel().astype(index)
+        return csr_array((value.ravel(), column, row_start), shape=(value.size // 4, self.columns))
 
 
 def g(a: Any, b: Any) -> Any:
@@ -71,7 +97,7 @@ def G(p: Array, size: Pair, *, border: Border = "zero") -> Matrix:
     a NaN has an empty row.
     """
     size = checks.check_matrix(p, size, border)
-    return matrices(computed(p).reshape(1, -1, 2), size, border).G
+    return cells(computed(p).reshape(1, -1, 2), size, border).G
 
 
 def dG(
@@ -79,7 +105,8 @@ def dG(
 ) -> tuple[Matrix, Matrix]:
     """dG/dp_y and dG/dp_x, the derivatives in equation (7), as matrices like `G`."""
     size = checks.check_matrix(p, size, border, side)
-    return matrices(computed(p).reshape(1, -1, 2), size, border, side)[1:3]
+    at = cells(computed(p).reshape(1, -1, 2), size, border, side)
+    return at.G_y, at.G_x
 
 
 def sample(x: Array, p: Array, *, border: Border = "zero") -> Array:
@@ -92,8 +119,8 @@ def sample(x: Array, p: Array, *, border: Border = "zero") -> Array:
     """
     checks.check_sample(x, p, border)
     C, points = x.shape[0], p.shape[:-1]
-    G, _, _, nan = matrices(computed(p).reshape(1, -1, 2), x.shape[1:], border)
-    return read(G, nan, _pixels(x)).T.reshape(C, *points).astype(x.dtype)
+    at = cells(computed(p).reshape(1, -1, 2), x.shape[1:], border)
+    return read(at.G, at.nan, _pixels(x)).T.reshape(C, *points).astype(x.dtype)
 
 
 def sample_backward(
@@ -105,30 +132,22 @@ def sample_backward(
     side         which derivative is returned at whole p: "right" or "left"
     """
     checks.check_sample(x, p, border, grad_output=grad_output, side=side)
-    sampling = matrices(computed(p).reshape(1, -1, 2), x.shape[1:], border, side)
+    at = cells(computed(p).reshape(1, -1, 2), x.shape[1:], border, side)
     grad_samples = _pixels(grad_output)
-    grad_x = (sampling.G.T @ grad_samples).T.reshape(x.shape)
-    grad_p = slopes(sampling, _pixels(x), grad_samples).reshape(p.shape)
+    grad_x = (at.G.T @ grad_samples).T.reshape(x.shape)
+    grad_p = slopes(at, _pixels(x), grad_samples).reshape(p.shape)
     return SampleGrads(grad_x.astype(x.dtype), grad_p.astype(p.dtype))
 
 
-def matrices(
+def cells(
     p: Float[Array, "maps points 2"], size: Pair, border: Border, side: Side = "right"
-) -> Matrices:
-    """G and its derivatives for several maps at once: one diagonal block per map."""
+) -> Cells:
+    """The cells of points on several maps at once: G gets one diagonal block per map."""
     y, x = axis(p[..., 0], size[0], border, side), axis(p[..., 1], size[1], border, side)
-    first = np.arange(p.shape[0])[:, None, None, None] * (size[0] * size[1])
-    q = first + y.q[..., :, None] * size[1] + x.q[..., None, :]
-    shape = (p.shape[0] * p.shape[1], p.shape[0] * size[0] * size[1])
-    index = np.int32 if max(q.size, shape[1]) < 2**31 else np.int64
-    row_start = np.arange(0, q.size + 1, 4, dtype=index)
-
-    def matrix(of_y: Array, of_x: Array) -> Matrix:
-        value = of_y[..., :, None] * of_x[..., None, :]
-        return csr_array((value.ravel(), q.ravel().astype(index), row_start), shape=shape)
-
-    nan = np.isnan(p).any(axis=-1).ravel()
-    return Matrices(matrix(y.g, x.g), matrix(y.dg, x.g), matrix(y.g, x.dg), nan)
+    pixels = size[0] * size[1]
+    first = np.arange(p.shape[0])[:, None, None, None] * pixels
+    column = first + y.q[..., :, None] * size[1] + x.q[..., None, :]
+    return Cells(y, x, column, p.shape[0] * pixels, np.isnan(p).any(axis=-1).ravel())
 
 
 def axis(p: Float[Array, "*points"], size: int, border: Border, side: Side) -> Axis:
@@ -161,12 +180,12 @@ def read(
 
 
 def slopes(
-    sampling: Matrices, pixels: Float[Array, "pixels C"], grad_samples: Float[Array, "points C"]
+    at: Cells, pixels: Float[Array, "pixels C"], grad_samples: Float[Array, "points C"]
 ) -> Float[Array, "points 2"]:
     """The gradient of p: grad_samples . (G_y x, G_x x), summed over channels."""
     each = [
-        np.einsum("pc,pc->p", grad_samples, read(matrix, sampling.nan, pixels))
-        for matrix in (sampling.G_y, sampling.G_x)
+        np.einsum("pc,pc->p", grad_samples, read(matrix, at.nan, pixels))
+        for matrix in (at.G_y, at.G_x)
     ]
     return np.stack(each, axis=-1)
 

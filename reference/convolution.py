@@ -70,7 +70,8 @@ def conv2d_backward(
         x, weight, bias, stride, padding, dilation, grad_output=grad_output
     )
     w, padded = _by_tap(computed(weight), geometry), _padded(computed(x), geometry)
-    grad_y = computed(grad_output).reshape(x.shape[0], geometry.groups, w.shape[2], -1)
+    N, P = x.shape[0], geometry.output[0] * geometry.output[1]
+    grad_y = computed(grad_output).reshape(N, geometry.groups, w.shape[2], P)
     grad_w, grad_padded = np.empty_like(w), np.zeros_like(padded)
     for k in range(len(w)):
         grad_w[k] = (grad_y @ _read(padded, k, geometry).swapaxes(2, 3)).sum(axis=0)
@@ -98,7 +99,8 @@ def _read(
 ) -> Float[Array, "N groups I P"]:
     """x(p0 + p_n) for every p0, with p_n the tap k."""
     N, C = padded.shape[:2]
-    return padded[_window(k, geometry)].reshape(N, geometry.groups, C // geometry.groups, -1)
+    groups, (Ho, Wo) = geometry.groups, geometry.output
+    return padded[_window(k, geometry)].reshape(N, groups, C // groups, Ho * Wo)
 
 
 def _window(k: int, geometry: Geometry) -> tuple[slice, ...]:

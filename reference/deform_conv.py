@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray as Array
 
 from . import checks, layout
-from .bilinear import Border, Side, computed, matrices, read, slopes
+from .bilinear import Border, Side, cells, computed, read, slopes
 from .geometry import Geometry, Pair, R, Sides, centres
 
 
@@ -66,8 +66,8 @@ def deform_conv2d(
     )
     N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
     p = locations(computed(offset), geometry)
-    sampling = matrices(p, x.shape[2:], border)
-    samples = read(sampling.G, sampling.nan, layout.pixels(computed(x), G))
+    at = cells(p, x.shape[2:], border)
+    samples = read(at.G, at.nan, layout.pixels(computed(x), G))
     if mask is not None:
         samples *= layout.points(computed(mask), geometry).reshape(-1, 1)
     columns = layout.columns(samples, N, geometry)
@@ -109,12 +109,12 @@ def deform_conv2d_backward(
     )  # fmt: skip
     N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
     p = locations(computed(offset), geometry)
-    sampling = matrices(p, x.shape[2:], border, side)
+    at = cells(p, x.shape[2:], border, side)
     pixels = layout.pixels(computed(x), G)
     grad_y = layout.outputs(computed(grad_output), groups)
     grad_columns = grad_y.swapaxes(1, 2) @ layout.weights(computed(weight), groups)
     grad_samples = layout.from_columns(grad_columns, N, geometry)
-    samples, grad_mask = read(sampling.G, sampling.nan, pixels), None
+    samples, grad_mask = read(at.G, at.nan, pixels), None
     if mask is not None:
         grad_m = np.einsum("pc,pc->p", grad_samples, samples)
         grad_mask = layout.from_points(grad_m, geometry, mask.shape)
@@ -122,8 +122,8 @@ def deform_conv2d_backward(
         samples, grad_samples = samples * m, grad_samples * m
     grad_weight = grad_y @ layout.columns(samples, N, geometry)
     del samples
-    grad_x = sampling.G.T @ grad_samples
-    grad_p = slopes(sampling, pixels, grad_samples)
+    grad_x = at.G.T @ grad_samples
+    grad_p = slopes(at, pixels, grad_samples)
     grad_bias = grad_y.sum(axis=2).reshape(-1)
     return DeformConvGrads(
         layout.from_pixels(grad_x, G, x.shape).astype(x.dtype, copy=False),

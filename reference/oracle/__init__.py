@@ -1,1 +1,11 @@
-"""x"""
+"""What every implementation of the operators must satisfy, ours and everybody's.
+
+    implementation.py  what is tested: six callables on NumPy arrays, and what they support
+    problems.py        exact problems, certified: any right implementation agrees bit for bit
+    bounds.py          how far an honest float result may be from the exact one, element by element
+    laws.py            the laws, each a function of an implementation and a problem
+    compare.py         the two assertions: the same bits, or within a bound
+    mistakes.py        wrong variants that people write, and which of them explains a result
+
+`problems.strategy` needs Hypothesis (the extra `oracle`); the rest needs NumPy and SciPy alone.
+"""

@@ -1,0 +1,133 @@
+"""How large results can be, and how far an honest float result may be from the exact one.
+
+`magnitudes` is the operator on absolute values: it certifies exact problems. `tolerances` is a
+bound, element by element, for a result computed in floating point with unit roundoff u:
+
+    |computed - exact| <= u ((terms + 8) size + 2 moved)
+
+size   the sum of the absolute values of the terms, of which there are `terms`, summed in any
+       order; 8 is for the few roundings inside a term
+moved  what the same sum changes by when every coordinate moves by |p| + 1 units of u: p itself is
+       rounded once, and g is 1-Lipschitz
+
+Only the gradient of the offset can jump: where p is within 2u(|p| + 1) of a whole number, both
+one-sided derivatives are allowed.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from deformable_convnets.reference import layout
+from deformable_convnets.reference.bilinear import cells
+from deformable_convnets.reference.deform_conv import deform_conv2d_backward, locations
+from deformable_convnets.reference.geometry import Geometry
+
+
+class Magnitudes(NamedTuple):
+    """One array per result of `deform_conv2d` and its backward."""
+
+    y: Array
+    x: Array
+    offset: Array
+    weight: Array
+    bias: Array | None
+    mask: Array | None
+
+
+def geometry(problem: Any) -> Geometry:
+    s = problem.shape
+    return Geometry(s.kernel, s.stride, s.padding, s.dilation, s.output, s.groups, s.G)
+
+
+def magnitudes(problem: Any) -> Magnitudes:
+    """Every result with every factor replaced by its absolute value."""
+    p = locations(problem.offset.astype(np.float64), geometry(problem))
+    at = cells(p, problem.shape.size, problem.border)
+    y, x, weight, mask = _absolute(problem, abs(at.G))
+    bias = None if problem.bias is None else np.abs(problem.grad_output).sum(axis=(0, 2, 3))
+    offset = _absolute_offset(problem, [abs(at.G_y), abs(at.G_x)])
+    y = y if problem.bias is None else y + np.abs(problem.bias)[:, None, None]
+    return Magnitudes(y, x, offset, weight, bias, mask if problem.mask is not None else None)
+
+
+def tolerances(problem: Any, dtype: str) -> Magnitudes:
+    """The bound above for every result in `dtype` (float32 or float64)."""
+    u, s = float(np.finfo(dtype).eps) / 2, problem.shape
+    K, (Ho, Wo) = s.kernel[0] * s.kernel[1], s.output
+    p = locations(problem.offset.astype(np.float64), geometry(problem))
+    at, p = cells(p, s.size, problem.border), p.reshape(-1, 2)
+    size, moves = magnitudes(problem), np.abs(p) + 1
+    moved = _absolute(problem, _scaled(at.G_y, moves[:, 0]) + _scaled(at.G_x, moves[:, 1]))
+    corner = at.matrix(np.abs(at.y.dg), np.abs(at.x.dg))
+    bent = [_scaled(corner, moves[:, 1]), _scaled(corner, moves[:, 0])]
+    per_group = s.O // s.groups
+
+    def bound(terms: int, of: Array, change: Any = 0) -> Array:
+        return u * ((terms + 8) * of + 2 * change)
+
+    offset = bound(per_group * (s.C // s.G), size.offset, _absolute_offset(problem, bent))
+    return Magnitudes(
+        bound(s.C // s.groups * K + 1, size.y, moved[0]),
+        bound(per_group * K * Ho * Wo, size.x, moved[1]),
+        offset + _jumps(problem, p, u),
+        bound(s.N * Ho * Wo, size.weight, moved[2]),
+        None if size.bias is None else bound(s.N * Ho * Wo, size.bias),
+        None if size.mask is None else bound(per_group * s.C // s.G, size.mask, moved[3]),
+    )
+
+
+def _absolute(problem: Any, G: Any) -> tuple[Array, Array, Array, Array]:
+    """y and the gradients of x, weight and mask, with G in place of the sampling matrix."""
+    at, s = geometry(problem), problem.shape
+    x, weight, grad, m = _absolutes(problem)
+    samples = G @ layout.pixels(x, s.G)
+    w, grad_y = layout.weights(weight, s.groups), layout.outputs(grad, s.groups)
+    columns = layout.columns(samples * m, s.N, at)
+    grad_samples = layout.from_columns(grad_y.swapaxes(1, 2) @ w, s.N, at)
+    grad_x = layout.from_pixels(G.T @ (grad_samples * m), s.G, x.shape)
+    grad_weight = layout.from_weights(grad_y @ columns, weight.shape)
+    grad_m = np.einsum("pc,pc->p", grad_samples, samples)
+    mask = layout.from_points(grad_m, at, (s.N, s.fields, *s.output))
+    return layout.from_outputs(w @ columns.swapaxes(1, 2), s.N, at), grad_x, grad_weight, mask
+
+
+def _absolute_offset(problem: Any, slopes: list[Any]) -> Array:
+    """The gradient of the offset, with these in place of dG/dp_y and dG/dp_x."""
+    at, s = geometry(problem), problem.shape
+    x, weight, grad, m = _absolutes(problem)
+    w, grad_y = layout.weights(weight, s.groups), layout.outputs(grad, s.groups)
+    grad_samples = layout.from_columns(grad_y.swapaxes(1, 2) @ w, s.N, at) * m
+    pixels = layout.pixels(x, s.G)
+    grad_p = [np.einsum("pc,pc->p", grad_samples, slope @ pixels) for slope in slopes]
+    return layout.from_points(np.stack(grad_p, axis=-1), at, problem.offset.shape)
+
+
+def _absolutes(problem: Any) -> tuple[Array, Array, Array, Any]:
+    x, weight, grad = (
+        np.abs(a).astype(np.float64) for a in (problem.x, problem.weight, problem.grad_output)
+    )
+    if problem.mask is None:
+        return x, weight, grad, 1.0
+    m = layout.points(np.abs(problem.mask).astype(np.float64), geometry(problem))
+    return x, weight, grad, m.reshape(-1, 1)
+
+
+def _scaled(matrix: Any, rows: Array) -> Any:
+    return abs(matrix).multiply(rows[:, None]).tocsr()
+
+
+def _jumps(problem: Any, p: Array, u: float) -> Array:
+    """How far apart the one-sided derivatives are where p is within rounding of a kink."""
+    double = problem.cast("float64")
+    right, left = (
+        deform_conv2d_backward(
+            double.grad_output, double.x, double.offset, double.weight, mask=double.mask,
+            border=problem.border, side=side, **problem.options,
+        ).offset
+        for side in ("right", "left")
+    )  # fmt: skip
+    near = np.abs(p - np.round(p)) <= 2 * u * (np.abs(p) + 1)
+    allowed = np.broadcast_to(near.any(axis=-1, keepdims=True), p.shape).astype(np.float64)
+    return layout.from_points(allowed, geometry(problem), right.shape) * np.abs(right - left)

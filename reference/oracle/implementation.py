@@ -1,0 +1,36 @@
+"""What is tested: an implementation of the operators, as callables on NumPy arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import deformable_convnets.reference as reference
+
+OPERATORS = ("sample", "conv2d", "deform_conv2d")
+NAMES = tuple(name + end for name in OPERATORS for end in ("", "_backward"))
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """Six callables with the signatures of the reference, and what they can afford.
+
+    call      the callables by name; every law asks for the ones it needs
+    dtypes    the dtypes that are supported
+    examples  how many problems a law may draw: 200 for a fast one, 5 for a simulated one
+    fixed_shapes  whether only the eight shapes of `problems.SHAPES` are drawn
+    """
+
+    name: str
+    call: dict[str, Callable[..., Any]] = field(repr=False)
+    dtypes: tuple[str, ...] = ("float32", "float64", "float16")
+    examples: int = 200
+    fixed_shapes: bool = False
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        try:
+            return self.call[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+REFERENCE = Implementation("reference", {name: getattr(reference, name) for name in NAMES})
