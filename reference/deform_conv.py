@@ -134,7 +134,7 @@ def deform_conv2d_backward(
     )
 
 
-def locations(offset: Float[Array, "N 2GK Ho Wo"], geometry: Geometry) -> Float[Array, "NG PK 2"]:
+def locations(offset: Float[Array, "N GK2 Ho Wo"], geometry: Geometry) -> Float[Array, "NG PK 2"]:
     """p = p0 + p_n + Delta p_n, for every image and offset group, output pixel and tap."""
     p0 = centres(geometry).reshape(1, -1, 1, 2)
     pn = R(geometry.kernel, dilation=geometry.dilation)

@@ -14,8 +14,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
-Array = np.ndarray[Any, Any]
 Point = Any  # (y, x)
 
 

@@ -7,5 +7,5 @@
     compare.py         the two assertions: the same bits, or within a bound
     mistakes.py        wrong variants that people write, and which of them explains a result
 
-`problems.strategy` needs Hypothesis (the extra `oracle`); the rest needs NumPy and SciPy alone.
+`problems.recipes` needs Hypothesis (the extra `oracle`); the rest needs NumPy and SciPy alone.
 """

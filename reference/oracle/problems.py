@@ -40,7 +40,7 @@ FAMILIES = {
     "wide-x": Family(x=511, weight=1, grad=1, mask=False, dtypes=("float32", "float64")),
     "wide-w": Family(x=1, weight=4095, grad=1, mask=False, dtypes=("float32", "float64")),
     "f64": Family(x=2**19 - 1, weight=2**11 - 1, dtypes=("float64",)),
-    "far": Family(dtypes=("float32", "float64")),  # on the shapes FAR: coordinates up to 2060
+    "far": Family(),  # on the shapes FAR: coordinates up to 2060
 }
 
 
@@ -144,27 +144,37 @@ def _mask(f: Family, rng: np.random.Generator, size: tuple[int, ...]) -> Array |
     return rng.integers(0, 5, size) / 4 if wanted else None
 
 
-def strategy(*families: str, dtype: str, fixed_shapes: bool, **limits: int) -> Any:
-    """A Hypothesis strategy of exact problems of these families, of `dtype`.
+class Recipe(NamedTuple):
+    """What a problem is made from; Hypothesis draws this, and shrinks it."""
 
-    limits  letters of `Shape` that a law needs fixed, such as groups=1
+    family: str
+    shape: Shape
+    seed: int
+    border: str
+
+    def problem(self, dtype: str) -> Problem:
+        return make(self.family, self.shape, self.seed, border=self.border).cast(dtype)
+
+
+def recipes(*families: str, dtype: str, fixed_shapes: bool, **limits: Any) -> Any:
+    """A Hypothesis strategy of recipes for problems of these families that `dtype` can hold.
+
+    limits  fields of `Shape` that a law needs to have a certain value, such as groups=1
     """
     from hypothesis import strategies as st
 
-    drawn = [f for f in families if dtype in FAMILIES[f].dtypes]
-    made = st.builds(
-        make,
-        st.sampled_from(drawn),
-        st.sampled_from(SHAPES).map(lambda s: s.limited(**limits))
-        if fixed_shapes
-        else shapes().map(lambda s: s.limited(**limits)),
-        st.integers(0, 2**32 - 1),
+    return st.builds(
+        Recipe,
+        family=st.sampled_from([f for f in families if dtype in FAMILIES[f].dtypes]),
+        shape=(st.sampled_from(SHAPES) if fixed_shapes else shapes()).map(
+            lambda shape: shape.limited(**limits)
+        ),
+        seed=st.integers(0, 2**32 - 1),
         border=st.sampled_from(["zero", "dcnv1"]),
     )
-    return made.map(lambda problem: problem.cast(dtype))
 
 
-def some(count: int, *families: str, dtype: str, **limits: int) -> list[Problem]:
+def some(count: int, *families: str, dtype: str, **limits: Any) -> list[Problem]:
     """Problems without Hypothesis: seeds 0, 1, ... on the eight shapes, for sabotage."""
     drawn = [f for f in families if dtype in FAMILIES[f].dtypes]
     return [

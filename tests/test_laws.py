@@ -1,0 +1,73 @@
+"""Every implementation keeps every law, on problems that Hypothesis draws.
+
+The implementation, the law and the dtype are the test's name; the problem is in the failure, as
+code that makes it again.
+"""
+
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from implementations import ENTRIES
+
+from deformable_convnets.reference.oracle import laws_of_parts, laws_of_structure, problems
+from deformable_convnets.reference.oracle.laws import LAWS
+
+assert laws_of_parts.law is laws_of_structure.law  # importing both registered all laws
+CASES = [
+    pytest.param(entry, law, dtype, id=f"{entry.name}-{law.name}-{dtype}")
+    for entry in ENTRIES.values()
+    for law in LAWS.values()
+    for dtype in law.dtypes
+    if dtype in entry.implementation.dtypes
+]
+
+
+def examples(implementation, law):
+    """How many problems: fewer where drawing is dear, fewest where the law follows from others."""
+    share = settings().max_examples / settings.get_profile("ci").max_examples
+    dear = implementation.examples < 100 and law.follows
+    return max(1, round(implementation.examples * share / (5 if dear else 1)))
+
+
+@contextmanager
+def reproducer(problem):
+    """Add to a failure the code that makes its problem again."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"from deformable_convnets.reference.oracle import problems, shapes\n"
+                       f"problem = {problem.code()}  # border {problem.border!r}")  # fmt: skip
+        raise
+
+
+@pytest.mark.parametrize(("entry", "law", "dtype"), CASES)
+def test_keeps(runnable, entry, law, dtype):
+    implementation = runnable(entry)
+    fixed = implementation.fixed_shapes
+    recipes = problems.recipes(*law.families, dtype=dtype, fixed_shapes=fixed, **law.limits)
+
+    @settings(max_examples=examples(implementation, law))
+    @given(recipe=recipes)
+    def keeps(recipe):
+        problem = recipe.problem(dtype)
+        with reproducer(problem):
+            law.check(implementation, problem)
+
+    keeps()
+
+
+def test_a_failure_says_which_problem():
+    problem = problems.some(1, "base", dtype="float32")[0]
+    with pytest.raises(AssertionError) as failure, reproducer(problem):
+        raise AssertionError("broken")
+    assert "problems.make('base', shapes.Shape(N=2," in failure.value.__notes__[0]
+
+
+def test_the_code_of_a_problem_makes_it_again():
+    from deformable_convnets.reference.oracle import shapes
+
+    for problem in problems.some(12, *problems.FAMILIES, dtype="float64"):
+        again = eval(problem.code(), {"problems": problems, "shapes": shapes})
+        for name in ("x", "offset", "weight", "grad_output"):
+            assert (getattr(again, name) == getattr(problem, name)).all()

@@ -1,0 +1,87 @@
+"""The certificate of exact problems, and what each family alone can show."""
+
+import numpy as np
+import pytest
+from bugs import bug, computed_in, halved_coordinates
+from hypothesis import given, settings
+
+from deformable_convnets import reference
+from deformable_convnets.reference.oracle import problems
+from deformable_convnets.reference.oracle.implementation import REFERENCE
+from deformable_convnets.reference.oracle.laws import LAWS, forward
+
+ALL = tuple(problems.FAMILIES)
+
+
+@settings(max_examples=100)
+@given(problems.recipes(*ALL, dtype="float64", fixed_shapes=False))
+def test_every_problem_is_certified(recipe):
+    assert problems.certified(recipe.problem("float64"))
+
+
+def test_a_problem_that_is_too_large_is_not_certified():
+    problem = problems.some(1, "base", dtype="float64")[0]
+    assert problems.certified(problem)
+    assert not problems.certified(problem.with_(x=problem.x * 2**18))
+    assert not problems.certified(problem.with_(grad_output=problem.grad_output * 2**18))
+
+
+def test_sums_of_certified_problems_are_exact_in_any_order():
+    for problem in problems.some(24, "base", "wide-x", "wide-w", "far", dtype="float32"):
+        order = np.random.default_rng(0).permutation(problem.x.shape[1])
+        if problem.shape.groups == problem.shape.G == 1:
+            turned = problem.with_(x=problem.x[:, order], weight=problem.weight[:, order])
+            assert (forward(REFERENCE, turned) == forward(REFERENCE, problem)).all()
+
+
+def caught(wrong, family, dtype="float32"):
+    """Whether some problem of the family tells the wrong implementation from the right one."""
+    for problem in problems.some(40, family, dtype=dtype):
+        try:
+            LAWS["forward_is_exact"].check(wrong, problem)
+            LAWS["backward_is_exact"].check(wrong, problem)
+        except AssertionError:
+            return True
+    return False
+
+
+def tf32(a):
+    """Rounded to the 10 stored bits of TF32."""
+    bits = np.asarray(a, np.float32).view(np.uint32) + np.uint32(1 << 12)
+    return (bits & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def samples_in_tf32(x, p, *, border="zero"):
+    return tf32(reference.sample(x, p, border=border))
+
+
+def weights_in_tf32(x, offset, weight, bias=None, **options):
+    return reference.deform_conv2d(x, offset, tf32(weight), bias, **options)
+
+
+def columns_in_tf32(x, offset, weight, bias=None, **options):
+    """The samples rounded to TF32 before the product: one output channel per (c, tap)."""
+    C, (kh, kw) = x.shape[1], weight.shape[2:]
+    each = np.zeros((C * kh * kw, weight.shape[1], kh, kw), x.dtype)
+    if weight.shape[1] != C:
+        return reference.deform_conv2d(x, offset, weight, bias, **options)
+    for row, at in enumerate(np.ndindex(C, kh, kw)):
+        each[(row, *at)] = 1
+    columns = tf32(reference.deform_conv2d(x, offset, each, **options))
+    y = np.einsum("or,nrhw->nohw", weight.reshape(len(weight), -1), columns)
+    return y if bias is None else y + bias[:, None, None]
+
+
+NEEDED = [
+    ("wide-x", columns_in_tf32, "float32"),
+    ("wide-w", weights_in_tf32, "float32"),
+    ("far", halved_coordinates, "float32"),
+    ("f64", computed_in(np.float32), "float64"),
+]
+
+
+@pytest.mark.parametrize(("family", "wrong", "dtype"), NEEDED, ids=[n[0] for n in NEEDED])
+def test_each_family_shows_what_the_base_family_cannot(family, wrong, dtype):
+    wrong = bug(deform_conv2d=wrong)
+    assert caught(wrong, family, dtype), f"{family} does not show it"
+    assert not caught(wrong, "base", dtype), "the base family shows it already"
