@@ -1,9 +1,28 @@
-"""The registry: every implementation of the operators that the tests hold to the laws."""
+"""The registry: every implementation of the operators that the tests hold to the laws.
+
+The reference, each version of each GPU backend by name, and the CuPy array program on NumPy
+arrays: all enter the same tests. A version enters by being registered in `gpu`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from deformable_convnets.reference.oracle.implementation import REFERENCE, Implementation
+import devices
+import numpy as np
+
+from deformable_convnets import gpu
+from deformable_convnets.gpu import registry
+from deformable_convnets.gpu.cupy_kernels import array_program
+from deformable_convnets.reference.oracle.implementation import NAMES, REFERENCE, Implementation
+
+OFFERED = {
+    ("numba", "v1"): NAMES,
+    ("numba", "v2"): tuple(name for name in NAMES if not name.startswith("conv2d")),
+    ("cupy", "v1"): NAMES,
+    ("numpy", "v1"): NAMES,
+}
+registry.BACKENDS["numpy"] = registry.Backend(lambda: {"v1": array_program.operators(np)})
 
 
 @dataclass(frozen=True)
@@ -19,4 +38,18 @@ class Entry:
         return self.implementation.name
 
 
-ENTRIES = {entry.name: entry for entry in [Entry(REFERENCE)]}
+def version(backend, name):
+    """One version of a GPU backend, called with NumPy arrays."""
+    call = {
+        operator: partial(getattr(gpu, operator), backend=backend, version=name)
+        for operator in OFFERED[backend, name]
+    }
+    examples = 5 if backend == "numba" and devices.simulated() else 100
+    return Implementation(f"{backend} {name}", call, examples=examples, fixed_shapes=True)
+
+
+MISSING = {"numba": devices.numba_missing, "cupy": devices.cupy_missing, "numpy": str}
+ENTRIES = {"reference": Entry(REFERENCE)} | {
+    f"{backend} {name}": Entry(version(backend, name), backend, MISSING[backend])
+    for backend, name in OFFERED
+}

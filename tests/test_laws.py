@@ -19,7 +19,7 @@ CASES = [
     for entry in ENTRIES.values()
     for law in LAWS.values()
     for dtype in law.dtypes
-    if dtype in entry.implementation.dtypes
+    if dtype in entry.implementation.dtypes and set(law.operators) <= set(entry.implementation.call)
 ]
 
 

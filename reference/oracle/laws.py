@@ -23,7 +23,10 @@ Check = Callable[[Implementation, Problem], None]
 
 @dataclass(frozen=True)
 class Law:
-    """A promise: its name, what it says, which problems it is about, and the check."""
+    """A promise: its name, what it says, of which operators and problems, and the check.
+
+    follows  whether it follows, for every problem, from agreement with the reference
+    """
 
     name: str
     says: str
@@ -31,7 +34,8 @@ class Law:
     families: tuple[str, ...] = NEAR
     dtypes: tuple[str, ...] = ("float32", "float64")
     limits: dict[str, Any] = field(default_factory=dict)
-    follows: bool = True  # from the two that compare with the reference, once those hold
+    operators: tuple[str, ...] = ("deform_conv2d", "deform_conv2d_backward")
+    follows: bool = True
 
 
 LAWS: dict[str, Law] = {}

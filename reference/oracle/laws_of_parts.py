@@ -14,10 +14,14 @@ from .implementation import REFERENCE, Implementation
 from .laws import EXACT, assert_same_grads, law
 from .problems import Problem
 
-SOME_IMAGE = {"N": 1}
+SAMPLE: dict[str, Any] = {
+    "operators": ("sample", "sample_backward"),
+    "limits": {"N": 1},
+}
+CONV2D: dict[str, Any] = {"operators": ("conv2d", "conv2d_backward")}
 
 
-@law(families=EXACT, limits=SOME_IMAGE, follows=False)
+@law(families=EXACT, follows=False, **SAMPLE)
 def sample_is_exact(i: Implementation, problem: Problem) -> None:
     """(3): the samples equal the reference in float64, bit for bit."""
     x, p, _ = _sample_arguments(problem)
@@ -25,7 +29,7 @@ def sample_is_exact(i: Implementation, problem: Problem) -> None:
     assert_same("x(p)", i.sample(x, p, border=problem.border), exact.astype(x.dtype))
 
 
-@law(families=EXACT, limits=SOME_IMAGE, follows=False)
+@law(families=EXACT, follows=False, **SAMPLE)
 def sample_backward_is_exact(i: Implementation, problem: Problem) -> None:
     """The gradients of x and p equal the reference in float64, on both sides of kinks."""
     x, p, grad = _sample_arguments(problem)
@@ -36,7 +40,7 @@ def sample_backward_is_exact(i: Implementation, problem: Problem) -> None:
         assert_same_grads(i.sample_backward(grad, x, p, **options), cast)
 
 
-@law(limits=SOME_IMAGE)
+@law(**SAMPLE)
 def constant_map_samples_to_itself(i: Implementation, problem: Problem) -> None:
     """The weights of G add to 1 inside the map, so a constant map has no slope there."""
     x, p, grad = _sample_arguments(problem)
@@ -49,7 +53,7 @@ def constant_map_samples_to_itself(i: Implementation, problem: Problem) -> None:
     assert_same("grads.p of a map of ones", slope, np.zeros_like(slope))
 
 
-@law(limits=SOME_IMAGE)
+@law(**SAMPLE)
 def whole_points_read_pixels(i: Implementation, problem: Problem) -> None:
     """At whole p on the map, x(p) is the pixel."""
     x = problem.x[0]
@@ -58,7 +62,7 @@ def whole_points_read_pixels(i: Implementation, problem: Problem) -> None:
         assert_same("x(q)", i.sample(x, q, border=border), x)
 
 
-@law(limits=SOME_IMAGE)
+@law(**SAMPLE)
 def ramps_are_followed(i: Implementation, problem: Problem) -> None:
     """On a map that rises by 2 a row and 3 a column, x(p) = 2 p_y + 3 p_x, with that slope."""
     x, p, grad = _sample_arguments(problem)
@@ -72,7 +76,7 @@ def ramps_are_followed(i: Implementation, problem: Problem) -> None:
     assert_same("grads.p of a ramp", i.sample_backward(grad, ramp, p).p[strictly], slope[strictly])
 
 
-@law(families=EXACT, follows=False)
+@law(families=EXACT, follows=False, **CONV2D)
 def conv2d_is_exact(i: Implementation, problem: Problem) -> None:
     """(1): y and its gradients equal the reference in float64, bit for bit."""
     y, grads = _conv2d(REFERENCE, problem.cast("float64"))
@@ -82,7 +86,7 @@ def conv2d_is_exact(i: Implementation, problem: Problem) -> None:
     assert_same_grads(got_grads, type(grads)(*cast))
 
 
-@law()
+@law(**CONV2D)
 def conv2d_is_adjoint(i: Implementation, problem: Problem) -> None:
     """Without a bias, <grad_output, y> = <grad_x, x> = <grad_weight, weight>."""
     y, grads = _conv2d(i, problem.with_(bias=None))

@@ -1,0 +1,139 @@
+"""Which backends exist, which versions they offer, and the choice among them for one call.
+
+Here is no arithmetic and no import of a framework: a backend's modules are imported by the call
+that needs them. To add a backend, register it by name; with only its versions given it works on
+NumPy arrays in host memory:
+
+    BACKENDS["numpy"] = Backend(lambda: {"v1": array_program.operators(numpy)})
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+from . import arrays
+
+
+class Version(NamedTuple):
+    """One implementation of one operator. Deterministic: the gradient of x repeats bit for bit."""
+
+    run: Callable[..., Any]
+    deterministic: bool = True
+
+
+Versions = dict[str, dict[str, Version]]  # by name of version, naive to fast, and of operator
+
+
+class Backend(NamedTuple):
+    """How to reach a backend: its versions, why it cannot run, its arrays and its streams."""
+
+    versions: Callable[[], Versions]
+    missing: Callable[[], str | None] = lambda: None
+    take: Callable[[Any], Any] = arrays.to_numpy
+    on: Callable[[arrays.Place], AbstractContextManager[Any]] = lambda place: nullcontext()
+
+
+class Choice(NamedTuple):
+    """The keywords of a call that choose its implementation."""
+
+    backend: str | None
+    version: str | None
+    precision: str
+    deterministic: bool = False
+
+
+def _numba_versions() -> Versions:
+    from . import numba_kernels
+
+    return numba_kernels.VERSIONS
+
+
+def _cupy_versions() -> Versions:
+    import cupy
+
+    from .cupy_kernels import array_program
+
+    return {"v1": array_program.operators(cupy)}
+
+
+BACKENDS: dict[str, Backend] = {
+    "cupy": Backend(_cupy_versions, arrays.cupy_missing, arrays.to_cupy, arrays.on_cupy),
+    "numba": Backend(_numba_versions, arrays.numba_missing, arrays.to_numba, arrays.on_numba),
+}
+
+INSTALL = (
+    'Install with pip install "deformable-convnets[gpu]" for CUDA 13, or'
+    ' pip install "deformable-convnets[gpu-cuda12]" for CUDA 12, on a machine with an NVIDIA GPU'
+    " and its driver; or set NUMBA_ENABLE_CUDASIM=1 before Python starts, to run the Numba kernels,"
+    " slowly, in a simulator on the CPU"
+)
+
+
+def check(choice: Choice) -> None:
+    """Rejects what is wrong whatever the machine has."""
+    if choice.precision != "exact":
+        raise ValueError(
+            f"precision is {choice.precision!r}, expected 'exact': no registered version computes"
+            " in another one yet"
+        )
+    if choice.backend is not None and choice.backend not in BACKENDS:
+        raise ValueError(
+            f"backend is {choice.backend!r}, expected {either(BACKENDS)} or None, the fastest that"
+            " can run"
+        )
+
+
+def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
+    """The backend and version of one call; RuntimeError if there is none that can run here."""
+    name = _first_usable(choice, operator) if choice.backend is None else choice.backend
+    backend = BACKENDS[name]
+    if (reason := backend.missing()) is not None:
+        raise RuntimeError(f"the backend {name!r} cannot run: {reason}. {INSTALL}")
+    offered = _offered(name, operator)
+    if choice.version is not None:
+        if choice.version not in offered:
+            raise ValueError(
+                f"version is {choice.version!r}, expected {either(offered)} for {operator} of"
+                f" {name!r}"
+            )
+        offered = {choice.version: offered[choice.version]}
+    if choice.deterministic and not (repeatable := _repeatable(offered)):
+        raise ValueError(
+            f"deterministic is True, but the gradient of x of {operator} is not repeatable in"
+            f" {either(offered)} of {name!r}: it is added up by atomics"
+        )
+    return backend, list((repeatable if choice.deterministic else offered).values())[-1]
+
+
+def _offered(name: str, operator: str) -> dict[str, Version]:
+    versions = BACKENDS[name].versions()
+    return {v: operators[operator] for v, operators in versions.items() if operator in operators}
+
+
+def _repeatable(offered: dict[str, Version]) -> dict[str, Version]:
+    return {v: version for v, version in offered.items() if version.deterministic}
+
+
+def either(words: Any) -> str:
+    """'a', 'b' or 'c'."""
+    *most, last = map(repr, words)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _first_usable(choice: Choice, operator: str) -> str:
+    """CuPy where it can run, else Numba; Numba first if its simulator has been asked for.
+
+    One that has a deterministic version goes first where that is asked for.
+    """
+    reasons, usable = [], []
+    for name in ("numba", "cupy") if arrays.simulated() else ("cupy", "numba"):
+        reason = BACKENDS[name].missing()
+        if reason is not None:
+            reasons.append(reason)
+        elif not choice.deterministic or _repeatable(_offered(name, operator)):
+            return name
+        else:
+            usable.append(name)
+    if not usable:
+        raise RuntimeError(f"no GPU backend can run: {'; '.join(reasons)}. {INSTALL}")
+    return usable[0]

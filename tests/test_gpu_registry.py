@@ -1,0 +1,148 @@
+"""The choice of an implementation, and every registered one against the reference, briefly."""
+
+import inspect
+
+import devices
+import numpy as np
+import pytest
+
+from deformable_convnets import gpu, reference
+from deformable_convnets.gpu import bench, registry
+from deformable_convnets.gpu.cupy_kernels import array_program
+
+pytestmark = pytest.mark.skipif(bool(devices.numba_missing()), reason=devices.numba_missing())
+OPERATORS = [
+    f"{name}{b}" for name in ("sample", "conv2d", "deform_conv2d") for b in ("", "_backward")
+]
+VERSIONS = {"numba": ("v1", "v2"), "numpy": ("v1",)}
+
+
+@pytest.fixture(autouse=True)
+def numpy_backend(monkeypatch):
+    """The array program on NumPy, in the place of CuPy."""
+    backend = registry.Backend(lambda: {"v1": array_program.operators(np)})
+    monkeypatch.setitem(registry.BACKENDS, "numpy", backend)
+
+
+@pytest.mark.parametrize("backend", VERSIONS)
+def test_what_is_registered(backend):
+    versions = registry.BACKENDS[backend].versions()
+    assert tuple(versions) == VERSIONS[backend]
+    assert sorted(versions["v1"]) == sorted(OPERATORS)
+    for operators in versions.values():
+        assert set(operators) <= set(OPERATORS)
+        for name, version in operators.items():
+            keywords = inspect.signature(version.run).parameters
+            assert ("wrt" in keywords) == name.endswith("_backward")
+
+
+def test_the_default_is_the_last_version():
+    for operator, expected in (("conv2d", "v1"), ("deform_conv2d", "v2")):
+        versions = registry.BACKENDS["numba"].versions()
+        choice = registry.Choice("numba", None, "exact")
+        assert registry.choose(choice, operator)[1] is versions[expected][operator]
+
+
+def test_deterministic_takes_a_version_without_atomics():
+    versions = registry.BACKENDS["numba"].versions()
+    choice = registry.Choice("numba", None, "exact", deterministic=True)
+    for operator in ("sample_backward", "deform_conv2d_backward"):
+        assert not versions["v2"][operator].deterministic
+        assert registry.choose(choice, operator)[1] is versions["v1"][operator]
+
+
+def test_deterministic_takes_a_backend_that_has_it(monkeypatch):
+    """Where CuPy could run, which comes first otherwise."""
+    monkeypatch.setitem(registry.BACKENDS, "cupy", registry.BACKENDS["numpy"])
+    monkeypatch.setattr(registry.arrays, "simulated", lambda: False)
+    for deterministic, expected in ((False, "cupy"), (True, "numba")):
+        choice = registry.Choice(None, None, "exact", deterministic)
+        backend, _ = registry.choose(choice, "deform_conv2d_backward")
+        assert backend is registry.BACKENDS[expected]
+
+
+def test_deterministic_without_the_gradient_of_x_takes_any():
+    a, offset = np.ones((1, 1, 1, 1), np.float32), np.ones((1, 2, 1, 1), np.float32)
+    grads = gpu.deform_conv2d_backward(
+        a, a, offset, a, backend="numpy", deterministic=True, wrt=("offset", "weight")
+    )
+    assert grads.x is None
+
+
+def test_deterministic_gradient_repeats():
+    """On numbers that round, v1 gives the same bits in every run."""
+    rng = np.random.default_rng(0)
+    x, offset, weight, grad_output = (
+        rng.normal(size=s).astype(np.float32)
+        for s in ((1, 2, 5, 5), (1, 18, 5, 5), (2, 2, 3, 3), (1, 2, 5, 5))
+    )
+    runs = [
+        gpu.deform_conv2d_backward(
+            grad_output, x, offset, weight, padding=1, backend="numba", wrt="x", deterministic=True
+        ).x
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*runs)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"backend": "tpu"}, "backend is 'tpu', expected 'cupy', 'numba'"),
+        (
+            {"backend": "numba", "version": "v9"},
+            "version is 'v9', expected 'v1' or 'v2' for deform",
+        ),
+        ({"precision": "tf32"}, "precision is 'tf32', expected 'exact': no registered version"),
+        ({"backend": "numba", "version": "v2", "deterministic": True}, "not repeatable in 'v2' of"),
+        ({"backend": "numpy", "deterministic": True}, "not repeatable in 'v1' of 'numpy'"),
+    ],
+)
+def test_choices_that_do_not_exist(keywords, message):
+    a = np.ones((1, 1, 1, 1), np.float32)
+    with pytest.raises(ValueError, match=message):
+        gpu.deform_conv2d_backward(a, a, np.ones((1, 2, 1, 1), np.float32), a, **keywords)
+
+
+def test_version_that_lacks_an_operator():
+    a = np.ones((1, 1, 1, 1), np.float32)
+    with pytest.raises(ValueError, match="version is 'v2', expected 'v1' for conv2d of 'numba'"):
+        gpu.conv2d(a, a, backend="numba", version="v2")
+
+
+@pytest.mark.parametrize(("backend", "version"), [(b, v) for b in VERSIONS for v in VERSIONS[b]])
+@pytest.mark.parametrize("border", ["zero", "dcnv1"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equals_the_reference(backend, version, border, dtype):
+    """Groups, a mask, kinks, the border, NaN and infinity, bit for bit."""
+    rng = np.random.default_rng(0)
+
+    def draw(*size, scale=1):
+        return (rng.integers(-8, 9, size) / scale).astype(dtype)
+
+    given = {
+        "x": draw(2, 4, 4, 6), "offset": draw(2, 2 * 2 * 6, 2, 5, scale=4),
+        "weight": draw(6, 2, 3, 2), "bias": draw(6), "mask": draw(2, 2 * 6, 2, 5, scale=4),
+        "stride": (2, 1), "padding": ((1, 0), (0, 2)), "dilation": (1, 3), "border": border,
+    }  # fmt: skip
+    given["offset"].flat[[3, 50, 90, 130]] = np.nan, np.inf, -np.inf, 1e30
+    choice = {"backend": backend, "version": version}
+    expected = reference.deform_conv2d(**given)
+    y = gpu.deform_conv2d(**given, **choice)
+    np.testing.assert_array_equal(y, expected, strict=True)
+    assert np.isnan(y).any()
+    for side in ("right", "left"):
+        grad_output = draw(*y.shape)
+        wanted = reference.deform_conv2d_backward(grad_output, **given, side=side)
+        found = gpu.deform_conv2d_backward(grad_output, **given, side=side, **choice)
+        for name in wanted._fields:
+            np.testing.assert_array_equal(
+                getattr(found, name), getattr(wanted, name), name, strict=True
+            )
+
+
+def test_bench_runs_at_toy_size(tmp_path, capsys):
+    assert bench.main(["--toy", "--repeats", "1", "--output", str(tmp_path / "toy.json")]) == 0
+    record = (tmp_path / "toy.json").read_text()
+    assert '"numba v2"' in record
+    assert "every version equals the reference" in capsys.readouterr().out
