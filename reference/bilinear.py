@@ -120,7 +120,8 @@ def sample(x: Array, p: Array, *, border: Border = "zero") -> Array:
     checks.check_sample(x, p, border)
     C, points = x.shape[0], p.shape[:-1]
     at = cells(computed(p).reshape(1, -1, 2), x.shape[1:], border)
-    return read(at.G, at.nan, _pixels(x)).T.reshape(C, *points).astype(x.dtype)
+    samples = read(at.G, at.nan, _pixels(x)).T.reshape(C, *points)
+    return np.ascontiguousarray(samples, x.dtype)
 
 
 def sample_backward(
@@ -136,7 +137,7 @@ def sample_backward(
     grad_samples = _pixels(grad_output)
     grad_x = (at.G.T @ grad_samples).T.reshape(x.shape)
     grad_p = slopes(at, _pixels(x), grad_samples).reshape(p.shape)
-    return SampleGrads(grad_x.astype(x.dtype), grad_p.astype(p.dtype))
+    return SampleGrads(as_given(grad_x, x), as_given(grad_p, p))
 
 
 def cells(
@@ -193,6 +194,11 @@ def slopes(
 def computed(a: Array) -> Array:
     """In the dtype of the arithmetic: float32 for float16, else as it is."""
     return a.astype(np.float32) if a.dtype == np.float16 else a
+
+
+def as_given(grad: Any, argument: Array | None) -> Any:
+    """A gradient in the dtype of its argument; None for an argument that was not given."""
+    return None if argument is None else np.ascontiguousarray(grad, argument.dtype)
 
 
 def _pixels(x: Array) -> Float[Array, "pixels C"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray as Array
 
 from . import checks
-from .bilinear import computed
+from .bilinear import as_given, computed
 from .geometry import Geometry, Pair, Sides
 
 
@@ -48,7 +48,7 @@ def conv2d(
     y = np.asarray(y).reshape(x.shape[0], weight.shape[0], *geometry.output)
     if bias is not None:
         y += computed(bias)[:, None, None]
-    return y.astype(x.dtype, copy=False)
+    return np.ascontiguousarray(y, x.dtype)
 
 
 def conv2d_backward(
@@ -79,9 +79,12 @@ def conv2d_backward(
         seen += (w[k].swapaxes(1, 2) @ grad_y).reshape(seen.shape)
     (top, _), (left, _) = geometry.padding
     grad_x = grad_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
-    grad_bias = None if bias is None else grad_y.sum(axis=(0, 3)).reshape(-1).astype(bias.dtype)
     grad_weight = np.moveaxis(grad_w, 0, -1).reshape(weight.shape)
-    return ConvGrads(grad_x.astype(x.dtype), grad_weight.astype(weight.dtype), grad_bias)
+    return ConvGrads(
+        as_given(grad_x, x),
+        as_given(grad_weight, weight),
+        as_given(grad_y.sum(axis=(0, 3)).ravel(), bias),
+    )
 
 
 def _by_tap(weight: Float[Array, "O I kh kw"], geometry: Geometry) -> Float[Array, "K groups Og I"]:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray as Array
 
 from . import checks, layout
-from .bilinear import Border, Side, cells, computed, read, slopes
+from .bilinear import Border, Side, as_given, cells, computed, read, slopes
 from .geometry import Geometry, Pair, R, Sides, centres
 
 
@@ -75,7 +75,7 @@ def deform_conv2d(
     y = layout.from_outputs(y, N, geometry)
     if bias is not None:
         y += computed(bias)[:, None, None]
-    return y.astype(x.dtype, copy=False)
+    return np.ascontiguousarray(y, x.dtype)
 
 
 def deform_conv2d_backward(
@@ -108,29 +108,26 @@ def deform_conv2d_backward(
         grad_output=grad_output, side=side,
     )  # fmt: skip
     N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
-    p = locations(computed(offset), geometry)
-    at = cells(p, x.shape[2:], border, side)
+    at = cells(locations(computed(offset), geometry), x.shape[2:], border, side)
     pixels = layout.pixels(computed(x), G)
     grad_y = layout.outputs(computed(grad_output), groups)
-    grad_columns = grad_y.swapaxes(1, 2) @ layout.weights(computed(weight), groups)
-    grad_samples = layout.from_columns(grad_columns, N, geometry)
+    grad_samples = grad_y.swapaxes(1, 2) @ layout.weights(computed(weight), groups)
+    grad_samples = layout.from_columns(grad_samples, N, geometry)
     samples, grad_mask = read(at.G, at.nan, pixels), None
     if mask is not None:
+        m = layout.points(computed(mask), geometry).reshape(-1, 1)
         grad_m = np.einsum("pc,pc->p", grad_samples, samples)
         grad_mask = layout.from_points(grad_m, geometry, mask.shape)
-        m = layout.points(computed(mask), geometry).reshape(-1, 1)
-        samples, grad_samples = samples * m, grad_samples * m
+        samples *= m
+        grad_samples *= m
     grad_weight = grad_y @ layout.columns(samples, N, geometry)
-    del samples
-    grad_x = at.G.T @ grad_samples
-    grad_p = slopes(at, pixels, grad_samples)
-    grad_bias = grad_y.sum(axis=2).reshape(-1)
+    grad_x, grad_p = at.G.T @ grad_samples, slopes(at, pixels, grad_samples)
     return DeformConvGrads(
-        layout.from_pixels(grad_x, G, x.shape).astype(x.dtype, copy=False),
-        layout.from_points(grad_p, geometry, offset.shape).astype(offset.dtype, copy=False),
-        layout.from_weights(grad_weight, weight.shape).astype(weight.dtype, copy=False),
-        None if bias is None else grad_bias.astype(bias.dtype, copy=False),
-        None if mask is None or grad_mask is None else grad_mask.astype(mask.dtype, copy=False),
+        as_given(layout.from_pixels(grad_x, G, x.shape), x),
+        as_given(layout.from_points(grad_p, geometry, offset.shape), offset),
+        as_given(layout.from_weights(grad_weight, weight.shape), weight),
+        as_given(grad_y.sum(axis=2).ravel(), bias),
+        as_given(grad_mask, mask),
     )
 
 

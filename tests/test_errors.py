@@ -164,9 +164,7 @@ def test_deform_conv2d(entry, changes, error, words):
 
 
 @offering("deform_conv2d_backward")
-@pytest.mark.parametrize(
-    ("changes", "error", "words"), ROWS[:1] + ROWS[6:7] + BACKWARD_ROWS
-)
+@pytest.mark.parametrize(("changes", "error", "words"), ROWS[:1] + ROWS[6:7] + BACKWARD_ROWS)
 def test_deform_conv2d_backward(entry, changes, error, words):
     given = {"grad_output": f4(1, 2, 5, 6), **changes}
     call = calling(entry, "deform_conv2d_backward", {**good(), "grad_output": f4(1, 2, 5, 6)})
@@ -174,14 +172,18 @@ def test_deform_conv2d_backward(entry, changes, error, words):
 
 
 @offering("sample")
-@pytest.mark.parametrize(("changes", "error", "words"), SAMPLE_ROWS)
+@pytest.mark.parametrize(
+    ("changes", "error", "words"), SAMPLE_ROWS, ids=[r[2][:40] for r in SAMPLE_ROWS]
+)
 def test_sample(entry, changes, error, words):
     call = calling(entry, "sample", {"x": f4(4, 6, 7), "p": f4(3, 2)})
     assert message(call, changes, error) == words
 
 
 @offering("conv2d")
-@pytest.mark.parametrize(("changes", "error", "words"), CONV_ROWS)
+@pytest.mark.parametrize(
+    ("changes", "error", "words"), CONV_ROWS, ids=[r[2][:40] for r in CONV_ROWS]
+)
 def test_conv2d(entry, changes, error, words):
     call = calling(entry, "conv2d", {"x": f4(1, 4, 6, 7), "weight": f4(2, 4, 3, 3)})
     assert message(call, changes, error) == words

@@ -125,6 +125,26 @@ def test_no_images_and_one_pixel(shape):
     assert (y == 3).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_results_are_contiguous_and_nobody_elses(dtype):
+    x, weight = np.ones((2, 4, 5, 6), dtype), np.ones((2, 2, 3, 3), dtype)
+    offset = np.zeros((2, 36, 5, 6), dtype)
+    y = reference.deform_conv2d(x, offset, weight, padding=1)
+    grads = [
+        *reference.deform_conv2d_backward(y, x, offset, weight, padding=1)[:3],
+        *reference.conv2d_backward(y, x, weight, padding=1)[:2],
+        *reference.sample_backward(x[0], x[0], np.zeros((5, 6, 2), dtype)),
+    ]
+    results = [y, reference.conv2d(x, weight), reference.sample(x[0], offset[0, :2].T), *grads]
+    for result in results:
+        assert result.flags.c_contiguous
+        assert not any(
+            np.shares_memory(result, given)
+            for given in (x, weight, offset, y)
+            if given is not result
+        )
+
+
 def test_no_points():
     assert reference.sample(COLUMN, np.zeros((3, 0, 2))).shape == (1, 3, 0)
     assert reference.G(np.zeros((0, 2)), (2, 2)).shape == (0, 4)
