@@ -17,6 +17,7 @@ from . import equations
 from .bilinear import G, SampleGrads, dG, g, sample, sample_backward
 from .convolution import ConvGrads, conv2d, conv2d_backward
 from .deform_conv import DeformConvGrads, deform_conv2d, deform_conv2d_backward
+from .deform_roi_pool import DeformRoiPoolGrads, deform_roi_pool, deform_roi_pool_backward
 from .geometry import R
 from .modules import (
     DeformConvModuleGrads,
@@ -25,14 +26,23 @@ from .modules import (
     zero_offset_branch,
 )
 from .offsets import Layout, effective_dilation, from_layout, sampling_points, to_layout
+from .ps_roi_pool import (
+    deform_ps_roi_pool,
+    deform_ps_roi_pool_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+)
+from .roi_pool import RoiPoolGrads, roi_pool, roi_pool_backward
 
 __all__ = [
     "ConvGrads",
     "DeformConvGrads",
     "DeformConvModuleGrads",
+    "DeformRoiPoolGrads",
     "G",
     "Layout",
     "R",
+    "RoiPoolGrads",
     "SampleGrads",
     "conv2d",
     "conv2d_backward",
@@ -41,10 +51,18 @@ __all__ = [
     "deform_conv2d_backward",
     "deform_conv_module",
     "deform_conv_module_backward",
+    "deform_ps_roi_pool",
+    "deform_ps_roi_pool_backward",
+    "deform_roi_pool",
+    "deform_roi_pool_backward",
     "effective_dilation",
     "equations",
     "from_layout",
     "g",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "roi_pool",
+    "roi_pool_backward",
     "sample",
     "sample_backward",
     "sampling_points",

@@ -25,6 +25,21 @@ class Geometry:
     offset_groups: int
 
 
+@dataclass(frozen=True, slots=True)
+class RoiGeometry:
+    """What a checked call to a RoI operator means."""
+
+    output: Pair
+    channels: int
+    group: Pair
+    part: Pair
+    classes: int
+    scale: float
+    gamma: float
+    bins: str
+    samples: int
+
+
 def R(kernel_size: int | Pair, *, dilation: int | Pair = 1) -> Int[Array, "K 2"]:
     """The grid R of equation (1): the K taps (y, x) of a kernel around its centre, row by row.
 

@@ -1,0 +1,120 @@
+"""The points of a RoI bin: three rules, `bins="paper"`, "mxnet" and "align".
+
+Equations (5) and (6) are one sentence: the mean of the bilinear sample over the points of a bin,
+moved by the bin's offset. The points of every rule form a grid, and G of equation (4) is a product
+over the axes. So a sum over the points of a bin is a product too: of a sum over their rows and a
+sum over their columns. A rule therefore lays points on one axis only, and returns for each bin
+
+    g      sum over its points y of g(q, y), for every row q of the map
+    dg     the derivative of that sum in y: what the offset's gradient needs
+    count  how many points the mean divides by
+
+| bins | size of a RoI | points of bin i of k | outside the map |
+|---|---|---|---|
+| "paper" | (y2 - y1) s, y2 exclusive | whole p, floor(i h / k) <= p < ceil((i + 1) h / k), at y1 s + p | 0 |
+| "mxnet" | rounded corners, y2 inclusive, at least 0.1 | `samples` starts of sub-bins | dropped beyond half a pixel, else clamped |
+| "align" | (y2 - y1) s, from y1 s - 0.5 | `samples` centres of sub-bins | 0 beyond one pixel, else clamped |
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from .bilinear import Side
+
+Rule = Literal["paper", "mxnet", "align"]
+BINS = ("paper", "mxnet", "align")
+
+
+class Span(NamedTuple):
+    """A RoI on one axis, in pixels of x: where it starts and how long it is, h or w."""
+
+    start: Float[Array, " R"]
+    size: Float[Array, " R"]
+
+
+class Lines(NamedTuple):
+    """The points of each bin on one axis, summed: see the head of this file."""
+
+    g: Float[Array, "B n"]
+    dg: Float[Array, "B n"]
+    count: Float[Array, " B"]
+
+
+def span(first: Any, last: Any, scale: float, bins: str) -> Span:
+    """The start and size of RoIs with these two coordinates on an axis, by the rule `bins`."""
+    scale = first.dtype.type(scale)
+    if bins == "paper":
+        return Span(first * scale, (last - first) * scale)
+    half = first.dtype.type(0.5)
+    if bins == "align":
+        return Span(first * scale - half, (last - first) * scale)
+    start = _rounded(first) * scale - half
+    end = (_rounded(last) + 1) * scale - half
+    return Span(start, np.maximum(end - start, first.dtype.type(0.1)))
+
+
+def lines(
+    bins: str, at: Span, i: Any, k: int, move: Array, n: int, samples: int, side: Side
+) -> Lines:
+    """The points of bin i of k on an axis of n pixels, each moved by `move`.
+
+    at, i and move have one entry per bin.
+    """
+    if bins == "paper":
+        return _whole_points(at, i, k, move, n, side)
+    return _grid_points(bins, at, i, k, move, n, samples, side)
+
+
+def _whole_points(at: Span, i: Any, k: int, move: Array, n: int, side: Side) -> Lines:
+    """Equation (5): whole p, floor(i h / k) <= p < ceil((i + 1) h / k), at start + p + move.
+
+    All of them have one fraction f, so pixel q gets 1 - f of the point p just above it and f of
+    the one just below: points outside the map are never visited.
+    """
+    low, high = np.floor((i * at.size) / k), np.ceil(((i + 1) * at.size) / k)
+    cell, f, finite = _cell(at.start + move, side)
+    p = np.arange(n, dtype=f.dtype) - cell[:, None]
+    above = (finite & (low <= p.T) & (p.T < high)).T
+    below = (finite & (low <= p.T - 1) & (p.T - 1 < high)).T
+    g = (1 - f)[:, None] * above + f[:, None] * below
+    return Lines(g, below.astype(f.dtype) - above, np.maximum(high - low, 0))
+
+
+def _grid_points(
+    bins: str, at: Span, i: Any, k: int, move: Array, n: int, samples: int, side: Side
+) -> Lines:
+    """`samples` points per bin, one after another."""
+    length, dtype = at.size / k, at.size.dtype
+    g, dg = np.zeros((2, len(move), n), dtype)
+    count = np.zeros(len(move), dtype)
+    q = np.arange(n, dtype=dtype)
+    for s in range(samples):
+        where = s + 0.5 if bins == "align" else s
+        y = at.start + i * length + dtype.type(where) * length / samples + move
+        beyond = (y < -1) | (y > n) if bins == "align" else (y < -0.5) | (y > n - 0.5)
+        kept = ~beyond & np.isfinite(y)
+        count += 1 if bins == "align" else kept
+        free = (y >= 0) & (y < n - 1) if side == "right" else (y > 0) & (y <= n - 1)
+        cell, f, _ = _cell(np.clip(y, 0, n - 1), side)
+        cell, f = np.where(free, cell, np.clip(y, 0, n - 1)), np.where(free, f, 0)
+        for pixel, weight, slope in ((cell, 1 - f, -1), (cell + 1, f, 1)):
+            hit = (q == pixel[:, None]) & kept[:, None]
+            g += hit * weight[:, None]
+            dg += hit * (free * dtype.type(slope))[:, None]
+    return Lines(g, dg, count)
+
+
+def _cell(y: Array, side: Side) -> tuple[Array, Array, Array]:
+    """The whole number below y (at a whole y, on the left, the one before), y's part above it."""
+    finite = np.isfinite(y)
+    y = np.where(finite, y, 0)
+    low = np.floor(y) if side == "right" else np.ceil(y) - 1
+    return low, y - low, finite
+
+
+def _rounded(a: Array) -> Array:
+    """Half away from zero, as C's round; NumPy's rounds half to even."""
+    return np.trunc(a + np.copysign(a.dtype.type(0.5), a))
