@@ -1,4 +1,4 @@
-"""Equations (1)-(4) and (7) of the paper, read aloud.
+"""Equations (1) to (7') of the paper, read aloud.
 
 Every sum is a loop, over p0, over p_n and over *all* q; nothing is skipped because it is zero. The
 numbers may be of any kind Python can add and multiply. On `fractions.Fraction` (in NumPy arrays
@@ -148,3 +148,77 @@ def deform_conv2d_backward(
                 grads["offset"][n, 2 * f, *p0] += gy * dy
                 grads["offset"][n, 2 * f + 1, *p0] += gy * dx
     return grads
+
+
+class Pooling:
+    """Deformable RoI pooling of one call: x N Cout*gh*gw H W, rois R 5 with (n, x1, y1, x2, y2),
+    offset R 2P part_h part_w (or None), for kh x kw bins. Plain pooling has a group of (1, 1)."""
+
+    def __init__(
+        self, x: Array, rois: Array, offset: Array | None, output: Point, *,
+        scale: Any = 1, gamma: Any = 0, group: Point = (1, 1), part: Point = (1, 1),
+    ):  # fmt: skip
+        self.x, self.rois, self.offset, self.output = x, rois, offset, output
+        self.scale, self.gamma, self.group, self.part = scale, gamma, group, part
+        self.y_shape = (len(rois), x.shape[1] // (group[0] * group[1]), *output)
+
+    def size(self, r: int) -> Point:
+        """(h, w) of a RoI; its last row and column are exclusive."""
+        _, x1, y1, x2, y2 = self.rois[r]
+        return (y2 - y1) * self.scale, (x2 - x1) * self.scale
+
+    def index(self, r: int, o: int, i: int, j: int) -> tuple[int, int, int, int]:
+        """Where dy of bin (i, j) stands in offset: the class group of o, and the bin's part."""
+        classes = 1 if self.offset is None else self.offset.shape[1] // 2
+        (kh, kw), (ph, pw) = self.output, self.part
+        return r, 2 * (o // (self.y_shape[1] // classes)), i * ph // kh, j * pw // kw
+
+    def map(self, r: int, o: int, i: int, j: int) -> tuple[int, int]:
+        """(image, channel) of x_ij, the score map of bin (i, j)."""
+        (gh, gw), (kh, kw) = self.group, self.output
+        return int(self.rois[r][0]), (o * gh + i * gh // kh) * gw + j * gw // kw
+
+    def points(self, r: int, o: int, i: int, j: int) -> list[Point]:
+        """p0 + p + Delta p_ij for every p in bin(i, j), with Delta p_ij = gamma (h, w) offset."""
+        (h, w), (kh, kw) = self.size(r), self.output
+        dy, dx = 0, 0
+        if self.offset is not None:
+            _, first, a, b = self.index(r, o, i, j)
+            dy = self.gamma * h * self.offset[r, first, a, b]
+            dx = self.gamma * w * self.offset[r, first + 1, a, b]
+        y, x = self.rois[r][2] * self.scale + dy, self.rois[r][1] * self.scale + dx
+        return [(y + a, x + b) for a, b in product(bin_range(i, kh, h), bin_range(j, kw, w))]
+
+
+def bin_range(i: int, k: int, h: Any) -> range:
+    """(5): the whole p with floor(i h / k) <= p < ceil((i + 1) h / k)."""
+    return range(int(i * h // k), int(-(-(i + 1) * h // k)))
+
+
+def roi_pool(pooling: Pooling) -> Array:
+    """(5) and (6): y(i, j) = sum over p in bin(i, j) of x(p0 + p + Delta p_ij) / n_ij."""
+    y = np.zeros(pooling.y_shape, dtype=object)
+    for at in np.ndindex(y.shape):
+        points, x = pooling.points(*at), pooling.x[pooling.map(*at)]
+        y[at] = sum(sample(x, p) for p in points) / len(points) if points else 0
+    return y
+
+
+def roi_pool_backward(
+    grad_output: Array, pooling: Pooling, side: str = "right"
+) -> tuple[Array, Array | None]:
+    """(7') and the adjoint of (6): the gradients of x and of the normalised offset."""
+    grad_x = np.zeros(pooling.x.shape, dtype=object)
+    grad_offset = None if pooling.offset is None else np.zeros(pooling.offset.shape, dtype=object)
+    for at in np.ndindex(pooling.y_shape):
+        points, where = pooling.points(*at), pooling.map(*at)
+        for p in points:
+            share = grad_output[at] / len(points)
+            for q in np.ndindex(pooling.x.shape[2:]):
+                grad_x[*where, *q] += share * G(q, p)
+            if grad_offset is not None:
+                r, dy, a, b = pooling.index(*at)
+                slopes = sample_slope(pooling.x[where], p, side)
+                for d, (slope, length) in enumerate(zip(slopes, pooling.size(r), strict=True)):
+                    grad_offset[r, dy + d, a, b] += share * pooling.gamma * length * slope
+    return grad_x, grad_offset

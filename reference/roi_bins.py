@@ -8,7 +8,7 @@ A map of x is one image and one of the groups of channels that a bin may read: `
 which. The row of a bin is the product of its lines on the two axes, from `roi_points`.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

@@ -9,11 +9,16 @@ sum over their columns. A rule therefore lays points on one axis only, and retur
     dg     the derivative of that sum in y: what the offset's gradient needs
     count  how many points the mean divides by
 
-| bins | size of a RoI | points of bin i of k | outside the map |
-|---|---|---|---|
-| "paper" | (y2 - y1) s, y2 exclusive | whole p, floor(i h / k) <= p < ceil((i + 1) h / k), at y1 s + p | 0 |
-| "mxnet" | rounded corners, y2 inclusive, at least 0.1 | `samples` starts of sub-bins | dropped beyond half a pixel, else clamped |
-| "align" | (y2 - y1) s, from y1 s - 0.5 | `samples` centres of sub-bins | 0 beyond one pixel, else clamped |
+"paper"  equations (5) and (6): h = (y2 - y1) s, y2 exclusive, nothing rounded; bin i of k has all
+         whole p with floor(i h / k) <= p < ceil((i + 1) h / k), at y1 s + p. Outside the map x is
+         0, and n_ij counts those points too
+"mxnet"  the authors' DeformablePSROIPooling: corners rounded, y2 inclusive, h at least 0.1;
+         `samples` points at the starts of sub-bins. A point more than half a pixel outside the
+         map is dropped, and not counted; else it is moved to the map's edge
+"align"  RoIAlign (aligned=True): h = (y2 - y1) s from y1 s - 0.5; `samples` points at the centres
+         of sub-bins, all counted. More than one pixel outside is 0; else it is moved to the edge
+
+A point moved to the edge does not move with its bin: its derivative is 0.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -76,9 +81,10 @@ def _whole_points(at: Span, i: Any, k: int, move: Array, n: int, side: Side) -> 
     """
     low, high = np.floor((i * at.size) / k), np.ceil(((i + 1) * at.size) / k)
     cell, f, finite = _cell(at.start + move, side)
+    low_p, high_p, finite = low[:, None], high[:, None], finite[:, None]
     p = np.arange(n, dtype=f.dtype) - cell[:, None]
-    above = (finite & (low <= p.T) & (p.T < high)).T
-    below = (finite & (low <= p.T - 1) & (p.T - 1 < high)).T
+    above = finite & (p >= low_p) & (p < high_p)
+    below = finite & (p - 1 >= low_p) & (p - 1 < high_p)
     g = (1 - f)[:, None] * above + f[:, None] * below
     return Lines(g, below.astype(f.dtype) - above, np.maximum(high - low, 0))
 
