@@ -1,6 +1,7 @@
 """Which devices are here, what the report says of them, and how many examples are drawn."""
 
 import os
+import sys
 
 import devices
 import pytest
@@ -16,6 +17,9 @@ for name, examples in (("dev", 50), ("ci", 200), ("thorough", 5000)):
         print_blob=True,
     )  # fmt: skip
 settings.load_profile("ci")
+
+if devices.simulated():
+    sys.setswitchinterval(1e-4)  # the simulator polls its threads, and would hold the lock
 
 
 def pytest_addoption(parser):

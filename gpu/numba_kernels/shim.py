@@ -5,10 +5,31 @@ same way. Kernels take `cuda` from here and keep it as a global of their module,
 simulator looks for it. Nothing of this file computes.
 """
 
+import importlib
+
+import numpy as np
 from numba import config, cuda
 
 # cuda.is_available() is True in the simulator too, so this is asked first.
 SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+
+def _load_on_new_numpy() -> None:
+    """numba-cuda 0.30 asks for np.row_stack, which NumPy 2.5 has no more, at its first compilation.
+
+    The module that asks is imported while the name is there; then the name is taken away again.
+    """
+    if not SIMULATED and not hasattr(np, "row_stack"):
+        np.row_stack = np.vstack  # type: ignore[attr-defined]  # noqa: NPY201
+        try:
+            importlib.import_module("numba.cuda.np.arrayobj")
+        except ImportError:
+            pass  # another version, which lays out its modules in another way
+        finally:
+            del np.row_stack  # type: ignore[attr-defined]  # noqa: NPY201
+
+
+_load_on_new_numpy()
 
 
 def missing() -> str | None:

@@ -1,0 +1,72 @@
+# Each target sets itself up: the virtual environment is made once, and the project is installed
+# again only when pyproject.toml or the list of files in reference/ and gpu/ changes.
+#
+#   make lab PYTHON=python3.12            another Python, 3.11 or newer, for a new environment
+#   make lab ARGS='--no-browser'          options for the program that a target runs
+#   make bench PEERS=1                    with torchvision, in an environment of its own (6 GB)
+
+PYTHON ?= python3
+VENV = .venv
+PEERS_VENV = .venv-peers
+# -e: the files of this checkout. Empty: a copy of them, as a user has it.
+EDITABLE = -e
+ARGS =
+# What compute-sanitizer looks at: every kernel, once.
+SANITIZED = tests/test_laws.py -k "is_exact and float32 and not reference-"
+
+BIN = $(VENV)/bin
+PIP = -m pip --disable-pip-version-check install -qq
+# The CUDA that a GPU's driver brings: 13, 12, or nothing where there is no GPU.
+CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA.*Version: *\([0-9]*\).*/\1/p' | head -n 1)
+GPU := $(if $(CUDA),$(if $(filter 12,$(CUDA)),+gpu-cuda12,+gpu))
+FILES := $(shell find reference gpu -type f ! -path '*__pycache__*' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
+# An installed set of extras is an empty file named after it: .venv/.installed/tutorials+gpu-123
+LAB = $(VENV)/.installed/tutorials$(GPU)-$(FILES)
+TEST = $(VENV)/.installed/test+lint$(GPU)-$(FILES)
+
+.PHONY: help lab test test-gpu test-peers bench bench-gpu notebooks clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+lab: $(LAB)  ## open the tutorials in JupyterLab
+	$(BIN)/jupyter lab $(ARGS) tutorials
+
+test: $(TEST)  ## ruff, mypy, then the whole suite with every notebook; needs no GPU
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(ARGS)
+
+test-gpu: $(TEST)  ## the suite on a GPU, which must be there, and compute-sanitizer on a part of it
+	$(BIN)/pytest --require numba --require cupy $(ARGS)
+	@if command -v compute-sanitizer >/dev/null; \
+	then compute-sanitizer --target-processes all --error-exitcode 1 $(BIN)/pytest $(SANITIZED); \
+	else echo "compute-sanitizer is not on the PATH: memory errors were not looked for"; fi
+
+test-peers: $(TEST) $(PEERS_VENV)/.installed  ## ONNX Runtime and torchvision against the reference
+	$(BIN)/pytest tests/test_peers.py $(ARGS)
+
+bench: $(TEST) $(if $(PEERS),$(PEERS_VENV)/.installed)  ## measure the reference on two CPU threads
+	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision $(PEERS_VENV)/bin/python) $(ARGS)
+
+bench-gpu: $(TEST)  ## measure the kernels on a GPU
+	$(BIN)/python -m deformable_convnets.gpu.bench $(ARGS)
+
+notebooks: $(LAB)  ## make tutorials/*.ipynb from tutorials/src and run them
+	$(BIN)/python tutorials/build.py $(ARGS)
+
+clean:  ## remove all that these targets have made, the environments too
+	rm -rf $(VENV) $(PEERS_VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.installed/%-$(FILES): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("%s is Python %d.%d, and 3.11 or newer is needed: make PYTHON=python3.12" % (sys.executable, v[0], v[1]))'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) $(EDITABLE) '.[$(shell echo '$*' | tr + ,)]'
+	@mkdir -p $(@D) && touch $@
+
+$(PEERS_VENV)/.installed:
+	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python $(PIP) torch torchvision numpy
+	@touch $@

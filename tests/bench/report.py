@@ -1,0 +1,63 @@
+"""A measurement in words: for the terminal, and as the section of the README, which it replaces."""
+
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- measured, by make bench PEERS=1 -->\n", "<!-- end of measured -->\n"
+
+
+def summary(results: dict[str, Any]) -> str:
+    lines = [f"{results['cpu']}, {results['threads']} threads, {results['rounds']} rounds"]
+    for name, t in results["milliseconds"].items():
+        lines.append(f"{name:36}{t['median']:8.1f} ms, at least {t['least']:.1f}")
+    verdicts = {True: "met", False: "missed", None: "not measured"}
+    for target in results["targets"]:
+        measured = "" if target["measured"] is None else f"{target['measured']:.2f}"
+        verdict = f"at most {target['at most']}: {verdicts[target['met']]}"
+        lines.append(f"{target['what']:36}{measured:>8} {verdict}")
+    if results["load before"] > 0.5:
+        lines.append(
+            f"The load was {results['load before']} before: these are not a quiet machine's."
+        )
+    return "\n".join(lines)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The README's section, every figure from `results`."""
+    versions = results["versions"]
+    times = {name: f"{t['median']:.0f}" for name, t in results["milliseconds"].items()}
+    ratios = {t["what"]: t["measured"] for t in results["targets"]}
+    both, torchvision = "forward and backward", versions["torchvision"].split("+")[0]
+    return f"""\
+One 38×63 map of 256 channels to 256, 3×3, padding 1, float32, offsets N(0, 1), {results["threads"]} threads on {results["cores"]} cores,
+{results["cpu"]}. Medians of {results["rounds"]} calls, taken in turn, in milliseconds.
+
+| | `reference` | ONNX Runtime {versions["onnxruntime"]} | torchvision {torchvision} |
+|---|---|---|---|
+| `deform_conv2d` | {times["forward"]} | {times["ONNX Runtime forward"]} | {times["torchvision forward"]} |
+| with `deform_conv2d_backward` | {times[both]} | has none | {times[f"torchvision {both}"]} |
+| `conv2d` | {times["conv2d"]} | | |
+
+Forward takes {ratios["forward / ONNX Runtime"]:.2f} of ONNX Runtime's time and {ratios["forward / torchvision"]:.2f} of torchvision's; forward and backward take
+{ratios["forward and backward / torchvision"]:.2f} of torchvision's. Beyond what goes in and comes out, forward needs {ratios["memory of forward"]:.1f} and backward
+{ratios["memory of backward"]:.1f} times the memory of an im2col buffer. Measured on {results["date"]} at commit
+{results["commit"]}, with Python {versions["python"]}, NumPy {versions["numpy"]} and SciPy {versions["scipy"]}
+([all figures](tests/bench/results/cpu.json)).
+"""  # noqa: E501, RUF001
+
+
+def section(readme: str) -> str:
+    """The measured section of a README."""
+    _, begin, rest = readme.partition(BEGIN)
+    measured, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in after:
+        raise ValueError(f"expected one section between {BEGIN!r} and {END!r}")
+    return measured
+
+
+def write_section(results: dict[str, Any]) -> None:
+    readme = README.read_text()
+    README.write_text(
+        readme.replace(BEGIN + section(readme) + END, BEGIN + markdown(results) + END)
+    )

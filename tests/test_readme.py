@@ -1,0 +1,118 @@
+"""The README says what is so: its code runs, its names import, its links and figures are right."""
+
+import json
+import re
+from pathlib import Path
+
+import devices
+import pytest
+from bench import report
+
+from deformable_convnets import gpu, reference
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+
+
+def blocks(text: str) -> list[str]:
+    """The fenced blocks of Python, in order."""
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def table(text: str) -> list[list[str]]:
+    """The rows of the table that begins with the column "Paper", without its head."""
+    lines = text[text.index("| Paper |") :].split("\n\n")[0].splitlines()
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[2:]]
+    return [[cell.strip() for cell in row] for row in cells]
+
+
+def missing_names(rows: list[list[str]]) -> list[str]:
+    """Names in the columns of `reference` and `gpu` which those do not have."""
+    return [
+        f"{module.__name__}.{name}"
+        for row in rows
+        for module, cell in ((reference, row[2]), (gpu, row[3]))
+        for name in re.findall(r"`(\w+)`", cell)
+        if name not in module.__all__
+    ]
+
+
+def broken_links(text: str) -> list[str]:
+    """Files of this repository which the text points at and which are not there."""
+    targets = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    return [t for t in targets if not t.startswith("https://") and not (ROOT / t).exists()]
+
+
+def unknown_targets(text: str, makefile: str) -> list[str]:
+    """`make` targets that the text names and the Makefile does not have."""
+    targets = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
+    named = re.findall(r"(?:^ +|`)make ([a-z-]+)", text, re.MULTILINE)
+    return sorted(set(named) - set(targets))
+
+
+def test_the_code_runs() -> None:
+    """In order, in one namespace; what uses the GPU only where one is there, or its simulator."""
+    namespace: dict[str, object] = {}
+    for block in blocks(README):
+        if "gpu." in re.sub(r"#.*", "", block) and not (devices.has_gpu() or devices.simulated()):
+            continue
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert len(blocks(README)) == 3
+
+
+def test_the_code_prints_what_a_reader_expects(capsys: pytest.CaptureFixture[str]) -> None:
+    first, oracle, _ = blocks(README)
+    namespace: dict[str, object] = {}
+    exec(compile(first, "README.md", "exec"), namespace)
+    assert capsys.readouterr().out == "(1, 4, 7, 9) (1, 2, 7, 9) (1, 18, 7, 9) (4, 2, 3, 3)\n"
+    exec(compile(oracle, "README.md", "exec"), namespace)
+    assert f"# {capsys.readouterr().out}" in oracle
+
+
+def test_the_table_has_only_names_that_import() -> None:
+    rows = table(README)
+    assert [row[0] for row in rows] == ["(1)", "(2)", "(3)", "(4)", "(7)", "Figure 2"]
+    assert all(row[2] and row[4] for row in rows)
+    assert missing_names(rows) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    assert broken_links((ROOT / document).read_text()) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_make_has_the_targets(document: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert unknown_targets((ROOT / document).read_text(), makefile) == []
+
+
+def test_speeds_are_those_of_the_measurement() -> None:
+    results = json.loads((ROOT / "tests" / "bench" / "results" / "cpu.json").read_text())
+    assert report.section(README) == report.markdown(results)
+
+
+def test_another_speed_is_seen() -> None:
+    results = json.loads((ROOT / "tests" / "bench" / "results" / "cpu.json").read_text())
+    results["milliseconds"]["forward"]["median"] += 1
+    assert report.section(README) != report.markdown(results)
+    with pytest.raises(ValueError, match="expected one section"):
+        report.section("# No section")
+
+
+def test_a_wrong_name_is_seen() -> None:
+    text = "| Paper | | |\n|---|---|---|\n| (1) | a \\| b | `conv2d`, `nothing` | `G` | [1](a) |\n"
+    assert missing_names(table(text)) == [
+        "deformable_convnets.reference.nothing",
+        "deformable_convnets.gpu.G",
+    ]
+
+
+def test_a_broken_link_is_seen() -> None:
+    text = '[a](README.md) [b](nowhere.md) [c](https://d) <img src="nowhere.png">'
+    assert broken_links(text) == ["nowhere.md", "nowhere.png"]
+
+
+def test_an_unknown_target_is_seen() -> None:
+    assert unknown_targets("`make lab`\n\n    make nothing\n", "lab: x\n\tmake\n") == ["nothing"]
