@@ -8,6 +8,8 @@ raises one RuntimeError where neither can run.
 from deformable_convnets.reference.bilinear import SampleGrads
 from deformable_convnets.reference.convolution import ConvGrads
 from deformable_convnets.reference.deform_conv import DeformConvGrads
+from deformable_convnets.reference.deform_roi_pool import DeformRoiPoolGrads
+from deformable_convnets.reference.roi_pool import RoiPoolGrads
 
 from .operators import (
     conv2d,
@@ -17,15 +19,35 @@ from .operators import (
     sample,
     sample_backward,
 )
+from .roi_operators import (
+    deform_ps_roi_pool,
+    deform_ps_roi_pool_backward,
+    deform_roi_pool,
+    deform_roi_pool_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+    roi_pool,
+    roi_pool_backward,
+)
 
 __all__ = [
     "ConvGrads",
     "DeformConvGrads",
+    "DeformRoiPoolGrads",
+    "RoiPoolGrads",
     "SampleGrads",
     "conv2d",
     "conv2d_backward",
     "deform_conv2d",
     "deform_conv2d_backward",
+    "deform_ps_roi_pool",
+    "deform_ps_roi_pool_backward",
+    "deform_roi_pool",
+    "deform_roi_pool_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "roi_pool",
+    "roi_pool_backward",
     "sample",
     "sample_backward",
 ]

@@ -1,4 +1,4 @@
-"""Measures every version of the deformable convolution: python -m deformable_convnets.gpu.bench.
+"""Measures every version of the deformable operators: python -m deformable_convnets.gpu.bench.
 
 In this order: each version must equal the reference bit for bit on a small exact problem; then its
 relative error on the shape to be timed; then its time, by events of the device, with the L2 cache
@@ -26,7 +26,7 @@ import numpy as np
 
 from deformable_convnets import gpu, reference
 
-from . import arrays, registry
+from . import arrays, bench_roi, registry
 from .clocks import Clock, clock, matmul_and_copy, measured, torchvision
 
 GRADIENTS = ("x", "offset", "weight")
@@ -89,14 +89,14 @@ def calls(shape: Shape, given: dict[str, Any], module: Any, **choice: Any) -> An
     return made | {"backward": partial(gradient, "offset", {})}
 
 
-def versions() -> list[tuple[str, str]]:
+def versions(operator: str = "deform_conv2d") -> list[tuple[str, str]]:
     """Every (backend, version) of the operator that can run here."""
     usable = {name: b for name, b in registry.BACKENDS.items() if b.missing() is None}
     return [
         (name, version)
         for name, backend in usable.items()
         for version, operators in backend.versions().items()
-        if "deform_conv2d" in operators
+        if operator in operators
     ]
 
 
@@ -189,11 +189,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing to measure: no GPU backend can run here. {registry.INSTALL}")
         return 1
     check(TOY[0], exact=True)
+    bench_roi.check_exact(versions)
     print(f"every version equals the reference on {TOY[0].name}; now on {chosen.device}")
     record = environment(chosen) | {"shapes": []}
     for shape in TOY if options.toy else SHAPES:
         print(shape.name)
         record["shapes"].append(run(shape, chosen, options.repeats))
+    record["roi"] = bench_roi.run(chosen, options.repeats, versions, toy=options.toy)
     path = options.output
     if path.suffix != ".json":
         slug = re.sub(r"[^a-z0-9]+", "-", chosen.device.lower()).strip("-")

@@ -32,13 +32,23 @@ from .ps_roi_pool import (
     ps_roi_pool,
     ps_roi_pool_backward,
 )
+from .roi_modules import (
+    DeformPsRoiPoolModuleGrads,
+    DeformRoiPoolModuleGrads,
+    deform_ps_roi_pool_module,
+    deform_ps_roi_pool_module_backward,
+    deform_roi_pool_module,
+    deform_roi_pool_module_backward,
+)
 from .roi_pool import RoiPoolGrads, roi_pool, roi_pool_backward
 
 __all__ = [
     "ConvGrads",
     "DeformConvGrads",
     "DeformConvModuleGrads",
+    "DeformPsRoiPoolModuleGrads",
     "DeformRoiPoolGrads",
+    "DeformRoiPoolModuleGrads",
     "G",
     "Layout",
     "R",
@@ -53,8 +63,12 @@ __all__ = [
     "deform_conv_module_backward",
     "deform_ps_roi_pool",
     "deform_ps_roi_pool_backward",
+    "deform_ps_roi_pool_module",
+    "deform_ps_roi_pool_module_backward",
     "deform_roi_pool",
     "deform_roi_pool_backward",
+    "deform_roi_pool_module",
+    "deform_roi_pool_module_backward",
     "effective_dilation",
     "equations",
     "from_layout",

@@ -8,7 +8,7 @@ A map of x is one image and one of the groups of channels that a bin may read: `
 which. The row of a bin is the product of its lines on the two axes, from `roi_points`.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,21 +21,54 @@ from .geometry import RoiGeometry
 from .roi_points import Lines, lines, span
 
 
-class Bins(NamedTuple):
-    """M, its derivatives in y and x, n_ij (1 where it is 0), the bins moved by NaN, and h, w."""
+@dataclass(frozen=True)
+class Bins:
+    """The points of all bins on the two axes, and the pixels around them, as columns of M.
 
-    M: Matrix
-    M_y: Matrix
-    M_x: Matrix
+    count  n_ij, or 1 where it is 0
+    nan    the bins that a NaN moves
+    sizes  h, w
+    """
+
+    y: Lines
+    x: Lines
+    column: Int[Array, "B height width"]
+    columns: int
     count: Float[Array, "B 1"]
     nan: Bool[Array, " B"]
     sizes: Float[Array, "B 2"]
+
+    @property
+    def M(self) -> Matrix:
+        """The sum of G(q, p) over the points p of a bin."""
+        return self.matrix(self.y.g, self.x.g)
+
+    @property
+    def M_y(self) -> Matrix:
+        """dM/dp_y."""
+        return self.matrix(self.y.dg, self.x.g)
+
+    @property
+    def M_x(self) -> Matrix:
+        """dM/dp_x."""
+        return self.matrix(self.y.g, self.x.dg)
+
+    def matrix(self, of_y: Array, of_x: Array) -> Matrix:
+        """The sparse matrix of the products of_y of_x: a row per bin, without its zeros."""
+        value = of_y[:, :, None] * of_x[:, None, :]
+        index = np.int32 if max(value.size, self.columns) < 2**31 else np.int64
+        row_start = np.arange(len(value) + 1, dtype=index) * value[:1].size
+        column = self.column.ravel().astype(index)
+        rows = csr_array((value.ravel(), column, row_start), shape=(len(value), self.columns))
+        rows.eliminate_zeros()
+        return rows
 
 
 def pool(x: Array, rois: Array, offset: Array | None, geometry: RoiGeometry) -> Array:
     """Equations (5) and (6) for checked arguments: R Cout kh kw."""
     at = bins_of(x.shape, rois, offset, geometry)
-    y = at.M @ layout.pixels(computed(x), geometry) / at.count
+    y = at.M @ layout.pixels(computed(x), geometry)
+    y /= at.count
     y[at.nan] = np.nan
     return np.ascontiguousarray(layout.from_bins(y, len(rois), geometry), x.dtype)
 
@@ -84,43 +117,18 @@ def bins_of(
     if offset is not None:
         field = computed(offset).reshape(-1, geometry.classes, 2, *geometry.part)
         a, b = layout.parts(i, j, geometry)
-        move = gamma * field[r, p, :, a, b] * sizes
+        with np.errstate(invalid="ignore", over="ignore"):  # an infinite offset, an empty RoI
+            move = gamma * field[r, p, :, a, b] * sizes
     y = lines(geometry.bins, y_at, i, kh, move[:, 0], H, geometry.samples, side)
     x = lines(geometry.bins, x_at, j, kw, move[:, 1], W, geometry.samples, side)
     maps = layout.maps(rois[:, 0].astype(np.int64), p, i, j, geometry)
     count = y.count * x.count
     return Bins(
-        *_matrices(y, x, maps * (H * W), W, layout.map_count(shape[0], geometry) * H * W),
+        y,
+        x,
+        (maps[:, None, None] * H + y.q[:, :, None]) * W + x.q[:, None, :],
+        layout.map_count(shape[0], geometry) * H * W,
         np.where(count > 0, count, 1)[:, None],
         np.isnan(move).any(axis=1),
         sizes,
     )
-
-
-def _matrices(
-    y: Lines, x: Lines, first: Int[Array, " B"], W: int, columns: int
-) -> tuple[Matrix, Matrix, Matrix]:
-    """The products of lines as sparse rows: of (g, g), (dg, g) and (g, dg)."""
-    (rows, y_g, y_dg), (cols, x_g, x_dg) = _window(y), _window(x)
-    column = first[:, None, None] + rows[:, :, None] * W + cols[:, None, :]
-    index = np.int32 if max(column.size, columns) < 2**31 else np.int64
-    row_start = np.arange(len(first) + 1, dtype=index) * (rows.shape[1] * cols.shape[1])
-    column = column.ravel().astype(index)
-
-    def matrix(of_y: Array, of_x: Array) -> Matrix:
-        value = (of_y[:, :, None] * of_x[:, None, :]).ravel()
-        return csr_array((value, column, row_start), shape=(len(first), columns))
-
-    return matrix(y_g, x_g), matrix(y_dg, x_g), matrix(y_g, x_dg)
-
-
-def _window(line: Lines) -> tuple[Array, Array, Array]:
-    """The pixels that each bin touches, as many for every bin, with g and dg there."""
-    touched = (line.g != 0) | (line.dg != 0)
-    n = touched.shape[1]
-    first = touched.argmax(axis=1) if n else np.zeros(len(touched), int)
-    last = n - 1 - touched[:, ::-1].argmax(axis=1)
-    width = int(np.where(touched.any(axis=1), last - first + 1, 0).max(initial=1))
-    q = np.minimum(first, n - width)[:, None] + np.arange(width)
-    take = np.arange(len(touched))[:, None]
-    return q, line.g[take, q], line.dg[take, q]

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .checks import SIDES, Call, one_of
-from .geometry import Pair, RoiGeometry, pair
+from .checks import NOT_A_BACKWARD, SIDES, Call, one_of
+from .geometry import Pair, RoiGeometry
 from .roi_points import BINS
 
 AXES = {"x": "N C H W", "rois": "R 5", "offset": "R 2*P part_h part_w"}
@@ -15,14 +15,14 @@ AXES = {"x": "N C H W", "rois": "R 5", "offset": "R 2*P part_h part_w"}
 def check_roi_pool(
     x: Any, rois: Any, output_size: Any, *, spatial_scale: Any, bins: Any, samples: Any,
     offset: Any = None, gamma: Any = 0.1, group_size: Any = 1, part_size: Any = None,
-    roi_values: Any = None, grad_output: Any = None, side: Any = "right",
+    roi_values: Any = None, grad_output: Any = NOT_A_BACKWARD, side: Any = "right",
 ) -> RoiGeometry:  # fmt: skip
     """Any RoI operator and its backward; returns the geometry of the call.
 
     group_size  1 for plain pooling; None for output_size
     roi_values  rois as a NumPy array, where `rois` is only described
     """
-    call = Call(x=x, rois=rois, offset=offset, grad_output=grad_output)
+    call = Call(("offset",), x=x, rois=rois, offset=offset, grad_output=grad_output)
     call.check_arrays(AXES, may_be_float32=("rois", "offset"))
     call.check_not_empty("x", dict(zip("CHW", x.shape[1:], strict=True)))
     output, group, part = _sizes(call, output_size, group_size, part_size)
@@ -47,12 +47,9 @@ def check_roi_pool(
 
 
 def _sizes(call: Call, output: Any, group: Any, part: Any) -> tuple[Pair, Pair, Pair]:
-    try:
-        output = pair("output_size", output, at_least=1)
-        group = output if group is None else pair("group_size", group, at_least=1)
-        part = output if part is None else pair("part_size", part, at_least=1)
-    except (TypeError, ValueError) as error:
-        call.fail(str(error), type(error))
+    output = call.pair("output_size", output, at_least=1)
+    group = output if group is None else call.pair("group_size", group, at_least=1)
+    part = output if part is None else call.pair("part_size", part, at_least=1)
     return output, group, part
 
 
@@ -94,11 +91,13 @@ def _samples(call: Call, samples: Any, bins: str) -> int:
                 f"samples is {samples!r}, expected None with bins='paper', which reads pixels"
             )
         return 1
-    try:
-        return 4 if samples is None else pair("samples", (samples, 1), at_least=1)[0]
-    except (TypeError, ValueError) as error:
-        words = f"samples is {samples!r}, expected an int, 1 or more"
-        call.fail(words, type(error))
+    if samples is None:
+        return 4
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer):
+        call.fail(f"samples is {samples!r}, expected an int", TypeError)
+    if not 1 <= samples <= 1000:
+        call.fail(f"samples is {samples!r}, expected 1 to 1000 along each axis of a bin")
+    return int(samples)
 
 
 def _number(call: Call, name: str, value: Any, *, positive: bool) -> float:
@@ -107,3 +106,36 @@ def _number(call: Call, name: str, value: Any, *, positive: bool) -> float:
     if not isfinite(value) or (positive and value <= 0):
         call.fail(f"{name} is {value!r}, expected a {'positive' * positive or 'finite'} number")
     return float(value)
+
+
+def check_fc(x: Any, rois: Any, fc_weight: Any, fc_bias: Any, output_size: Any) -> None:
+    """The branch of `deform_roi_pool_module`; its operators check the rest."""
+    call = Call(x=x, rois=rois, fc_weight=fc_weight, fc_bias=fc_bias)
+    call.check_arrays(AXES, may_be_float32=("rois",))
+    kh, kw = call.pair("output_size", output_size, at_least=1)
+    bins = kh * kw
+    call.check_shape("fc_weight", "2 * kh * kw, C * kh * kw", (2 * bins, x.shape[1] * bins))
+    call.check_shape("fc_bias", "2 * kh * kw,", (2 * bins,))
+
+
+def check_maps(
+    x: Any, rois: Any, score_weight: Any, score_bias: Any, offset_weight: Any, offset_bias: Any,
+    output_size: Any,
+) -> None:  # fmt: skip
+    """The branches of `deform_ps_roi_pool_module`; its operators check the rest."""
+    call = Call(
+        x=x, rois=rois, score_weight=score_weight, score_bias=score_bias,
+        offset_weight=offset_weight, offset_bias=offset_bias,
+    )  # fmt: skip
+    call.check_arrays(AXES, may_be_float32=("rois",))
+    kh, kw = call.pair("output_size", output_size, at_least=1)
+    given = (("score", score_weight, kh * kw), ("offset", offset_weight, 2 * kh * kw))
+    for branch, weight, each in given:
+        maps = weight.shape[0] if len(weight.shape) else 0
+        if maps == 0 or maps % each:
+            call.fail(
+                f"{branch}_weight makes {maps} maps, expected a multiple of"
+                f" {'2 * ' * (branch == 'offset')}kh * kw = {each}"
+            )
+        call.check_shape(f"{branch}_weight", "maps, C, 1, 1", (maps, x.shape[1], 1, 1))
+        call.check_shape(f"{branch}_bias", "maps,", (maps,))

@@ -5,7 +5,8 @@ moved by the bin's offset. The points of every rule form a grid, and G of equati
 over the axes. So a sum over the points of a bin is a product too: of a sum over their rows and a
 sum over their columns. A rule therefore lays points on one axis only, and returns for each bin
 
-    g      sum over its points y of g(q, y), for every row q of the map
+    q      the pixels around its points, as many for every bin
+    g      sum over its points y of g(q, y)
     dg     the derivative of that sum in y: what the offset's gradient needs
     count  how many points the mean divides by
 
@@ -24,7 +25,7 @@ A point moved to the edge does not move with its bin: its derivative is 0.
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 from .bilinear import Side
@@ -43,8 +44,9 @@ class Span(NamedTuple):
 class Lines(NamedTuple):
     """The points of each bin on one axis, summed: see the head of this file."""
 
-    g: Float[Array, "B n"]
-    dg: Float[Array, "B n"]
+    q: Int[Array, "B width"]
+    g: Float[Array, "B width"]
+    dg: Float[Array, "B width"]
     count: Float[Array, " B"]
 
 
@@ -81,12 +83,13 @@ def _whole_points(at: Span, i: Any, k: int, move: Array, n: int, side: Side) -> 
     """
     low, high = np.floor((i * at.size) / k), np.ceil(((i + 1) * at.size) / k)
     cell, f, finite = _cell(at.start + move, side)
+    q = _window(cell + low, cell + high, n)
+    p, f = q - cell[:, None], f[:, None]
     low_p, high_p, finite = low[:, None], high[:, None], finite[:, None]
-    p = np.arange(n, dtype=f.dtype) - cell[:, None]
     above = finite & (p >= low_p) & (p < high_p)
     below = finite & (p - 1 >= low_p) & (p - 1 < high_p)
-    g = (1 - f)[:, None] * above + f[:, None] * below
-    return Lines(g, below.astype(f.dtype) - above, np.maximum(high - low, 0))
+    g = (1 - f) * above + f * below
+    return Lines(q, g, below.astype(f.dtype) - above, np.maximum(high - low, 0))
 
 
 def _grid_points(
@@ -94,12 +97,13 @@ def _grid_points(
 ) -> Lines:
     """`samples` points per bin, one after another."""
     length, dtype = at.size / k, at.size.dtype
-    g, dg = np.zeros((2, len(move), n), dtype)
+    where = np.arange(samples, dtype=dtype) + dtype.type(0.5 if bins == "align" else 0)
+    points = [at.start + i * length + w * length / samples + move for w in where]
+    ends = [_cell(np.clip(y, 0, n - 1), side)[0] for y in (points[0], points[-1])]
+    q = _window(np.minimum(*ends), np.maximum(*ends) + 1, n)
+    g, dg = np.zeros((2, *q.shape), dtype)
     count = np.zeros(len(move), dtype)
-    q = np.arange(n, dtype=dtype)
-    for s in range(samples):
-        where = s + 0.5 if bins == "align" else s
-        y = at.start + i * length + dtype.type(where) * length / samples + move
+    for y in points:
         beyond = (y < -1) | (y > n) if bins == "align" else (y < -0.5) | (y > n - 0.5)
         kept = ~beyond & np.isfinite(y)
         count += 1 if bins == "align" else kept
@@ -110,7 +114,15 @@ def _grid_points(
             hit = (q == pixel[:, None]) & kept[:, None]
             g += hit * weight[:, None]
             dg += hit * (free * dtype.type(slope))[:, None]
-    return Lines(g, dg, count)
+    return Lines(q, g, dg, count)
+
+
+def _window(low: Array, high: Array, n: int) -> Int[Array, "B width"]:
+    """The pixels of the map from low to high of each bin, and others beside them to be as many."""
+    ends = np.nan_to_num([low, high])  # the size of a RoI may overflow
+    first, last = np.clip(ends, 0, n - 1).astype(np.int64)
+    width = int((last - first).max(initial=0)) + 1
+    return np.minimum(first, n - width)[:, None] + np.arange(width)
 
 
 def _cell(y: Array, side: Side) -> tuple[Array, Array, Array]:

@@ -103,6 +103,7 @@ def kernels():
         deform_conv,
         deform_conv_columns,
         launch,
+        roi_pool,
         sample,
     )
 
@@ -112,6 +113,7 @@ def kernels():
     points = {"x": 3, "grad_x": 3, "p": 2, "samples": 2, "grad_output": 2, "grad_p": 2}
     flat = {"a": 1, "result": 1}
     modules = {convolution: ranks, deform_conv: ranks, deform_conv_columns: ranks}
+    modules[roi_pool] = ranks | {"rois": 2}
     for module, of in (modules | {sample: points, launch: flat}).items():
         for name, f in vars(module).items():
             options = getattr(f, "targetoptions", None)
@@ -121,9 +123,9 @@ def kernels():
 
 def argument_types(types, kernel, ranks, of, computed):
     """One type per parameter, by its name; an array that v2 makes is of the computed dtype."""
-    whole = {"grid": types.UniTuple(types.int64, 6)}
+    whole = {"grid": types.UniTuple(types.int64, 6), "bins": types.UniTuple(types.int64, 9)}
     whole |= dict.fromkeys(("offset_groups", "kw"), types.int64)
-    whole |= dict.fromkeys(("zero", "value"), computed)
+    whole |= dict.fromkeys(("zero", "value", "scale", "gamma"), computed)
     made = {"columns", "grad_columns"}
     if "scatter(" in inspect.getsource(kernel.py_func):
         made.add("grad_x")

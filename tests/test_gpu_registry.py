@@ -11,8 +11,11 @@ from deformable_convnets.gpu import bench, registry
 from deformable_convnets.gpu.cupy_kernels import array_program
 
 pytestmark = pytest.mark.skipif(bool(devices.numba_missing()), reason=devices.numba_missing())
+ROI_OPERATORS = ("roi_pool", "deform_roi_pool", "ps_roi_pool", "deform_ps_roi_pool")
 OPERATORS = [
-    f"{name}{b}" for name in ("sample", "conv2d", "deform_conv2d") for b in ("", "_backward")
+    f"{name}{b}"
+    for name in ("sample", "conv2d", "deform_conv2d", *ROI_OPERATORS)
+    for b in ("", "_backward")
 ]
 VERSIONS = {"numba": ("v1", "v2"), "numpy": ("v1",)}
 

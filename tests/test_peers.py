@@ -4,43 +4,24 @@ ONNX Runtime is in the extra `test`. torchvision has an environment of its own, 
 `make test-peers` makes; without it that test is skipped.
 """
 
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pytest
 from bench import peers
-from bench.peers import Case, Torchvision, random_case
+from bench.agreement import agree, error, reaches_everything
+from bench.child import python_of
+from bench.peers import FEATURES, Case, Torchvision, random_case
+from bench.record import record
 
 from deformable_convnets import reference
 
-ROOT = Path(__file__).parents[1]
-PEERS_PYTHON = Path(os.environ.get("PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
 TOLERANCE = 1e-12  # both are float64 sums of at most 100 terms: some 1e-15 in truth
 CASES = 200
-
-
-def agree(errors: dict[str, float]) -> None:
-    """Raise where an error is too large, or is not a number."""
-    wrong = {name: value for name, value in errors.items() if not value <= TOLERANCE}
-    if wrong:
-        raise AssertionError(f"relative to the largest entry, expected {TOLERANCE}: {wrong}")
-
-
-def reaches_everything(cases: list[Case], lacking: set[str]) -> None:
-    """Raise where a feature is in all or none of the cases and is not known to be lacking."""
-    missing = {
-        (name, has)
-        for name in peers.FEATURES.keys() - lacking
-        for has in (True, False)
-        if (name, has) not in peers.covered(cases)
-    }
-    if missing:
-        raise AssertionError(f"no case with (feature, present) in {sorted(missing)}")
 
 
 def onnx_node_tests() -> Iterator[tuple[str, dict[str, Any], list[np.ndarray], np.ndarray]]:
@@ -74,8 +55,11 @@ def onnx_node_tests() -> Iterator[tuple[str, dict[str, Any], list[np.ndarray], n
 def test_equals_onnx_runtime() -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is in the extra `test`")
     cases = [random_case(seed) for seed in range(CASES)]
-    reaches_everything(cases, lacking=set())
-    agree(peers.onnx_errors(cases))
+    reaches_everything(cases, FEATURES)
+    errors = peers.onnx_errors(cases)
+    versions = {"onnxruntime": version("onnxruntime")}
+    record("ONNX Runtime DeformConv", versions, CASES, TOLERANCE, errors)
+    agree(errors, TOLERANCE)
 
 
 def test_equals_the_node_tests_of_onnx() -> None:
@@ -88,40 +72,43 @@ def test_equals_the_node_tests_of_onnx() -> None:
         )
         assert set(attributes) <= {"kernel_shape", "pads", "offset_group"}
         assert y.dtype == expected.dtype
-        assert peers.error(y, expected) <= 1e-6, name  # expected has one decimal, in float32
+        assert error(y, expected) <= 1e-6, name  # expected has one decimal, in float32
         names.append(name)
     assert len(names) == 4
 
 
 @pytest.mark.skipif(
-    not PEERS_PYTHON.exists(), reason="torchvision is in no extra; `make test-peers` installs it"
+    not python_of("torchvision").exists(),
+    reason="torchvision is in no extra; `make test-peers` installs it",
 )
 def test_equals_torchvision() -> None:
     cases = [random_case(seed, symmetric=True) for seed in range(CASES)]
-    reaches_everything(cases, lacking={"unequal padding"})
-    with Torchvision(PEERS_PYTHON) as torchvision:
-        agree(peers.torchvision_errors(cases, torchvision))
+    reaches_everything(cases, FEATURES, lacking=frozenset({"unequal padding"}))
+    with Torchvision() as torchvision:
+        errors = peers.torchvision_errors(cases, torchvision)
+        record("torchvision deform_conv2d", torchvision.versions, CASES, TOLERANCE, errors)
+    agree(errors, TOLERANCE)
 
 
 def test_agree_raises() -> None:
-    agree({"y": 1e-13})
+    agree({"y": 1e-13}, TOLERANCE)
     for wrong in (2e-12, float("inf"), float("nan")):
         with pytest.raises(AssertionError, match="offset"):
-            agree({"y": 0.0, "offset": wrong})
+            agree({"y": 0.0, "offset": wrong}, TOLERANCE)
 
 
 def test_reaches_everything_raises() -> None:
     with pytest.raises(AssertionError, match=r"\('mask', "):
-        reaches_everything([random_case(1)], lacking=set())
+        reaches_everything([random_case(1)], FEATURES)
 
 
 def test_error_sees_every_kind_of_difference() -> None:
     a = np.array([[1.0, -4.0]])
-    assert peers.error(a, a.copy()) == 0
-    assert peers.error(a + 1e-3, a) == pytest.approx(1e-3 / 4)
-    assert peers.error(a.T, a) == peers.error(None, a) == peers.error(a, None) == float("inf")
-    assert peers.error(np.array([[np.nan, -4.0]]), a) == float("inf")
-    assert peers.error(a, 0 * a) == 4
+    assert error(a, a.copy()) == 0
+    assert error(a + 1e-3, a) == pytest.approx(1e-3 / 4)
+    assert error(a.T, a) == error(None, a) == error(a, None) == float("inf")
+    assert error(np.array([[np.nan, -4.0]]), a) == float("inf")
+    assert error(a, 0 * a) == 4
 
 
 @pytest.fixture
@@ -140,7 +127,7 @@ def dy_and_dx_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_onnx_runtime_sees_a_swap() -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is in the extra `test`")
     with pytest.raises(AssertionError, match="'y'"):
-        agree(peers.onnx_errors([random_case(seed) for seed in range(8)]))
+        agree(peers.onnx_errors([random_case(seed) for seed in range(8)]), TOLERANCE)
 
 
 @pytest.mark.parametrize("spoiled", ["y", *peers.GRADIENTS])

@@ -19,17 +19,21 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "deformable_convnets"
 
 REFERENCE_NAMES = [
-    "ConvGrads", "DeformConvGrads", "DeformConvModuleGrads", "G", "Layout", "R", "SampleGrads",
-    "conv2d", "conv2d_backward", "dG", "deform_conv2d", "deform_conv2d_backward",
-    "deform_conv_module", "deform_conv_module_backward", "effective_dilation", "equations",
-    "from_layout", "g", "sample", "sample_backward", "sampling_points", "to_layout",
-    "zero_offset_branch",
+    "ConvGrads", "DeformConvGrads", "DeformConvModuleGrads", "DeformRoiPoolGrads", "G", "Layout",
+    "R", "RoiPoolGrads", "SampleGrads", "conv2d", "conv2d_backward", "dG", "deform_conv2d",
+    "deform_conv2d_backward", "deform_conv_module", "deform_conv_module_backward",
+    "deform_ps_roi_pool", "deform_ps_roi_pool_backward", "deform_roi_pool",
+    "deform_roi_pool_backward", "effective_dilation", "equations", "from_layout", "g",
+    "ps_roi_pool", "ps_roi_pool_backward", "roi_pool", "roi_pool_backward", "sample",
+    "sample_backward", "sampling_points", "to_layout", "zero_offset_branch",
 ]  # fmt: skip
 GPU_FUNCTIONS = [
-    "conv2d", "conv2d_backward", "deform_conv2d", "deform_conv2d_backward", "sample",
-    "sample_backward",
+    "conv2d", "conv2d_backward", "deform_conv2d", "deform_conv2d_backward", "deform_ps_roi_pool",
+    "deform_ps_roi_pool_backward", "deform_roi_pool", "deform_roi_pool_backward", "ps_roi_pool",
+    "ps_roi_pool_backward", "roi_pool", "roi_pool_backward", "sample", "sample_backward",
 ]  # fmt: skip
-GPU_NAMES = ["ConvGrads", "DeformConvGrads", "SampleGrads", *GPU_FUNCTIONS]
+GPU_CLASSES = ["ConvGrads", "DeformConvGrads", "DeformRoiPoolGrads", "RoiPoolGrads", "SampleGrads"]
+GPU_NAMES = GPU_CLASSES + GPU_FUNCTIONS
 GPU_KEYWORDS = {"backend": None, "version": None, "precision": "exact"}
 GPU_BACKWARD_KEYWORDS = GPU_KEYWORDS | {"wrt": None, "deterministic": False}
 
@@ -38,11 +42,11 @@ ALLOWED = {  # what each part may import, besides the standard library and itsel
     "reference.oracle": {"numpy", "scipy", "jaxtyping", "hypothesis"},
     "gpu": {"numpy", "numba", "cupy", "cuda", "torch", "jax"},
 }
-SHARED = {"checks", "geometry"}  # the modules of `reference` that `gpu` may use
-SHARED_CLASSES = re.compile(r"\w+Grads|Border|Side")  # and these types from any of them
-COMPARES = {"gpu/bench.py"}  # judges the kernels by the reference, so it may call it
+SHARED = {"checks", "geometry", "roi_checks"}  # the modules of `reference` that `gpu` may use
+SHARED_CLASSES = re.compile(r"\w+Grads|Border|Rule|Side")  # and these types from any of them
+COMPARES = {"gpu/bench.py", "gpu/bench_roi.py"}  # judge kernels by the reference: may call it
 
-MAX_FILE, MAX_FUNCTION, MAX_KERNEL, MAX_EQUATIONS = 300, 40, 80, 150
+MAX_FILE, MAX_FUNCTION, MAX_KERNEL, MAX_EQUATIONS = 300, 40, 80, 240
 SAYS_WHICH = re.compile(r"[Ee]quations? \(\d|[Ff]igure \d|[Ss]ection \d|\(\d\)|dG/dp|`\w+`")
 
 
@@ -229,7 +233,7 @@ def test_size_complaints_complain() -> None:
     assert len(size_complaints(function(41), "gpu/a.py")) == 1
     assert len(size_complaints(function(81, jit), "gpu/a.py")) == 1
     assert len(size_complaints("class A:\n    pass\n" + "# x\n" * 299, "gpu/a.py")) == 1
-    assert len(size_complaints("# x\n" * 151, "reference/equations.py")) == 1
+    assert len(size_complaints("# x\n" * (MAX_EQUATIONS + 1), "reference/equations.py")) == 1
 
 
 def test_docstring_complaints_complain() -> None:

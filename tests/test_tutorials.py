@@ -54,8 +54,11 @@ def code_lines(source):
     return [text for i, text in lines if text.strip() and i not in imported]
 
 
-def test_there_are_four():
-    assert [s.stem[:2] for s in SOURCES] == ["01", "02", "03", "04"]
+def test_every_source_has_a_notebook_and_a_link():
+    assert [s.stem[:2] for s in SOURCES] == ["01", "02", "03", "04", "07"]
+    assert {p.stem for p in TUTORIALS.glob("*.ipynb")} == {s.stem for s in SOURCES}
+    links = re.findall(r"\((\d\d_\w+)\.ipynb\)", (TUTORIALS / "README.md").read_text())
+    assert links == [s.stem for s in SOURCES]
 
 
 @notebooks
@@ -203,6 +206,28 @@ WRONG = {  # solution, what is put in place of what, and what the check then has
     "both sides": ("offset_gradient_at_zero", "deform_conv2d(x, moved, weight) - y)).sum() / h",
                    "deform_conv2d(x, moved, weight) - deform_conv2d(x, 2 * offset - moved, weight)"
                    ")).sum() / (2 * h)", "the mean of both sides"),
+    "maps a b": ("gather_maps", "maps[:, :, i, j]", "maps[:, :, j, i]", "a and b exchanged"),
+    "maps first": ("gather_maps", "maps = x.reshape(1, -1, k, k, *x.shape[2:])",
+                   "maps = np.moveaxis(x.reshape(1, k, k, -1, *x.shape[2:]), 3, 1)",
+                   "in the order (a, b, channel)"),
+    "summed": ("gather_maps", "roi_pool(maps[:, :, i, j], rois, k)[:, :, i, j]",
+               "roi_pool(maps[:, :, i, j], rois, k)[:, :, i, j] * [[len(np.arange("
+               "i * (b[4] - b[2]) // k, -(-(i + 1) * (b[4] - b[2]) // k))) * len(np.arange("
+               "j * (b[3] - b[1]) // k, -(-(j + 1) * (b[3] - b[1]) // k)))] for b in rois]",
+               "the sum over a bin"),
+    "gamma": ("centred_pool", "half_a_step / 0.1", "half_a_step", "gamma forgotten"),
+    "not centred": ("centred_pool", "half_a_step / 0.1", "0 * half_a_step", "not moved"),
+    "bins": ("centred_pool", "2 * k * samples", "2 * k", "half a step of bins"),
+    "trans": ("authors_call", 'from_layout(trans, "mxnet-roi").offset', "trans",
+              "the x-first offset order (MXNet's)"),
+    "trans_std": ("authors_call", "gamma=trans_std", "gamma=1", "gamma forgotten"),
+    "paper": ("authors_call", 'bins="mxnet", samples=sample_per_part', 'bins="paper"',
+              'bins="paper"'),
+    "h w": ("bin_offset_gradient", "pooling.size(r)", "pooling.size(r)[::-1]",
+            "with h and w exchanged"),
+    "pixels": ("bin_offset_gradient", "slope * 0.1 * np.array(pooling.size(r))", "slope",
+               "in pixels"),
+    "n_ij": ("bin_offset_gradient", " / len(points), len", ", len", "without 1 / n_ij"),
 }  # fmt: skip
 
 

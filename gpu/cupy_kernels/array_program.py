@@ -18,7 +18,8 @@ import numpy as np
 from deformable_convnets.reference.geometry import Geometry
 
 from ..registry import Version
-from .bilinear import Cells
+from . import roi_program
+from .bilinear import Cells, computed
 
 Grads = dict[str, Any]
 
@@ -188,11 +189,6 @@ def by_group(x: Any, geometry: Geometry) -> Any:
     return computed(x).reshape(geometry.offset_groups, x.shape[0] // geometry.offset_groups, -1)
 
 
-def computed(a: Any) -> Any:
-    """In the dtype of the arithmetic: float32 for float16, else as it is."""
-    return a.astype(np.float32) if a.dtype == np.float16 else a
-
-
 def operators(xp: Any) -> dict[str, Version]:
     """The program on one array module, as a version of a backend."""
     return {
@@ -202,4 +198,4 @@ def operators(xp: Any) -> dict[str, Version]:
         "conv2d_backward": Version(partial(conv2d_backward, xp)),
         "deform_conv2d": Version(partial(deform_conv2d, xp)),
         "deform_conv2d_backward": Version(partial(deform_conv2d_backward, xp), deterministic=False),
-    }
+    } | roi_program.operators(xp)

@@ -74,3 +74,8 @@ class Cells:
         for g in range(grad_x.shape[0]):
             for q, weight in self.corners(g, self.y.g, self.x.g):
                 self.xp.add.at(grad_x[g], (slice(None), q), weight * grad[g])
+
+
+def computed(a: Any) -> Any:
+    """In the dtype of the arithmetic: float32 for float16, else as it is."""
+    return a.astype("float32") if a.dtype == "float16" else a

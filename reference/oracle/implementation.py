@@ -6,13 +6,21 @@ from typing import Any
 
 import deformable_convnets.reference as reference
 
-OPERATORS = ("sample", "conv2d", "deform_conv2d")
+OPERATORS = (
+    "sample",
+    "conv2d",
+    "deform_conv2d",
+    "roi_pool",
+    "deform_roi_pool",
+    "ps_roi_pool",
+    "deform_ps_roi_pool",
+)
 NAMES = tuple(name + end for name in OPERATORS for end in ("", "_backward"))
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """Six callables with the signatures of the reference, and what they can afford.
+    """Callables with the signatures of the reference, and what they can afford.
 
     call      the callables by name; every law asks for the ones it needs
     dtypes    the dtypes that are supported
@@ -27,10 +35,10 @@ class Implementation:
     fixed_shapes: bool = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        try:
-            return self.call[name]
-        except KeyError:
-            raise AttributeError(name) from None
+        call = self.__dict__.get("call", {})  # not there while a copy is being made
+        if name not in call:
+            raise AttributeError(f"{self.__dict__.get('name')} has no operator {name!r}")
+        return call[name]
 
 
 REFERENCE = Implementation("reference", {name: getattr(reference, name) for name in NAMES})

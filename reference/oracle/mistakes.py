@@ -6,7 +6,8 @@ them explains a wrong result, and a suite of tests can be asked to reject them a
     diagnose("deform_conv2d", result, x, offset, weight)  ->  "equals the x-first channel order"
 
 A mistake may be invisible in a given call (a forgotten stride of 1 is no mistake); `diagnose` never
-names one that gives the right answer there. How each is made wrong is in `wrong_calls`.
+names one that gives the right answer there. How each is made wrong is in `wrong_calls`; RoI pooling
+is in `mistakes_of_pooling` and `wrong_pooling`.
 """
 
 import operator
@@ -17,6 +18,8 @@ import numpy as np
 
 from .. import bilinear, convolution, deform_conv, modules
 from ..geometry import R, centres
+from . import wrong_pooling
+from .mistakes_of_pooling import POOLING
 from .wrong_calls import (
     Call,
     Wrong,
@@ -69,7 +72,9 @@ PLAIN: Wrong = {
 }
 SAMPLE: Wrong = {
     "the x-first order of p": lambda c: c(p=c.p[..., ::-1].copy()),
-    "a clamped border": lambda c: c(p=np.clip(c.p, 0, np.subtract(c.x.shape[1:], 1, dtype="i2"))),
+    "a clamped border": lambda c: c(
+        p=np.clip(c.p, 0, np.subtract(c.x.shape[1:], 1).astype(c.p.dtype))
+    ),
     **BORDERS,
     "the nearest pixel": lambda c: c(p=np.floor(c.p + 0.5)),
     "the pixel of floor(p), without interpolation": lambda c: c(p=np.floor(c.p)),
@@ -168,9 +173,18 @@ def mistake(op: Callable[..., Any], name: str, wrong: Callable[[Call], Any]) -> 
     return Mistake(name, lambda *args, **options: wrong(Call(op, args, options)))
 
 
+def pooling_mistake(
+    op: Callable[..., Any], name: str, wrong: Callable[[wrong_pooling.Call], Any]
+) -> Mistake:
+    return Mistake(name, lambda *args, **options: wrong(wrong_pooling.Call(op, args, options)))
+
+
 MISTAKES: dict[str, tuple[Mistake, ...]] = {
     name: tuple(mistake(op, *wrong) for wrong in table.items())
     for name, (op, table) in OPERATORS.items()
+} | {
+    name: tuple(pooling_mistake(op, *wrong) for wrong in table.items())
+    for name, (op, table) in POOLING.items()
 }
 
 
@@ -180,7 +194,7 @@ def diagnose(op: str, result: Any, *args: Any, **options: Any) -> str | None:
     op  a key of `MISTAKES`, or of one gradient alone: "deform_conv2d_backward.offset"
     """
     name, _, field = op.partition(".")
-    right = OPERATORS[name][0](*args, **options)
+    right = (OPERATORS | POOLING)[name][0](*args, **options)
     pick = operator.attrgetter(field) if field else lambda grads: grads
     names = (m.name for m in MISTAKES[name] if explains(m, result, right, pick, args, options))
     return " or ".join(f"equals {n}" if i == 0 else n for i, n in enumerate(names)) or None

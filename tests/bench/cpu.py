@@ -32,15 +32,8 @@ import numpy as np
 from deformable_convnets import reference
 
 from . import THREADS
-from .peers import (
-    Case,
-    OnnxRuntime,
-    Torchvision,
-    error,
-    onnx_errors,
-    random_case,
-    torchvision_errors,
-)
+from .agreement import error
+from .peers import Case, OnnxRuntime, Torchvision, onnx_errors, random_case, torchvision_errors
 from .report import summary, write_section
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"

@@ -1,23 +1,20 @@
 """Two other libraries that compute equation (2), and the calls on which all must agree.
 
 ONNX Runtime runs in this process, and has no gradients. torchvision, with its own NumPy and six
-gigabytes, runs in a child process under the Python of another environment. `torchvision_child.py`
-is the other end of that pipe. Nothing here judges: `test_peers.py` and `cpu.py` do.
+gigabytes, runs in a child process under the Python of another environment. Nothing here judges:
+`test_peers.py` and `cpu.py` do.
 """
 
-import json
-import subprocess
-import tempfile
-from contextlib import suppress
-from itertools import product
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
 from deformable_convnets import reference
+
+from .agreement import error
+from .child import Child
 
 GRADIENTS = ("x", "offset", "weight", "bias", "mask")
 
@@ -83,18 +80,6 @@ def random_case(seed: int, *, symmetric: bool = False) -> Case:
     )
 
 
-def error(actual: Array | None, expected: Array | None) -> float:
-    """The largest difference, relative to the largest entry of what was expected."""
-    if actual is None or expected is None:
-        return 0.0 if actual is expected else float("inf")
-    if actual.shape != expected.shape or not np.isfinite(actual).all():
-        return float("inf")
-    if expected.size == 0:
-        return 0.0
-    scale = float(np.abs(expected).max())
-    return float(np.abs(actual - expected).max()) / (scale or 1.0)
-
-
 class OnnxRuntime:
     """The operator DeformConv of ONNX, opset 22, on the CPU."""
 
@@ -131,75 +116,21 @@ class OnnxRuntime:
         return self.session.run(None, self.feed)[0]
 
 
-class Torchvision:
-    """`torchvision.ops.deform_conv2d` in a child process, for use in a `with` statement.
+class Torchvision(Child):
+    """`torchvision.ops.deform_conv2d`, for use in a `with` statement."""
 
-    The child answers each line of JSON with one line of JSON; arrays travel in .npz files.
-    """
-
-    def __init__(self, python: str | Path, threads: int = 1):
-        child = Path(__file__).with_name("torchvision_child.py")
-        self.folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen(
-            [str(python), str(child), str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            self.versions = self._ask({"do": "versions"})
-        except RuntimeError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with suppress(BrokenPipeError):  # what a dead child did not read
-            self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(60)
-        self.folder.cleanup()
-
-    def __enter__(self) -> "Torchvision":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
-    ) -> None:
-        self.close()
+    def __init__(self, python: str | Path | None = None, threads: int = 1):
+        super().__init__("torchvision", python, threads)
 
     def load(self, case: Case) -> None:
-        """Make this the call that `forward`, `seconds` and `results` are about."""
-        arrays = {k: v for k, v in case._asdict().items() if isinstance(v, Array)}
-        path = Path(self.folder.name) / "case.npz"
+        """Make this the call that `results` and `seconds` are about."""
         padding = [before for before, after in case.padding if before == after]
         if len(padding) != 2:
             raise ValueError(f"padding is {case.padding}, expected equal sides for torchvision")
-        np.savez(path, allow_pickle=False, **arrays)
-        geometry = {"stride": case.stride, "padding": padding, "dilation": case.dilation}
-        self._ask({"do": "load", "path": str(path), "geometry": geometry})
-
-    def results(self) -> dict[str, Array]:
-        """The output "y" and the gradients, by the name of their argument."""
-        path = Path(self.folder.name) / "results.npz"
-        self._ask({"do": "results", "path": str(path)})
-        with np.load(path) as file:
-            return dict(file)
-
-    def seconds(self, what: str) -> float:
-        """What one "forward", or one "backward" with its forward, takes inside the child."""
-        return float(self._ask({"do": what})["seconds"])
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            print(json.dumps(request), file=self.process.stdin, flush=True)
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            raise RuntimeError(f"torchvision's process ended with status {self.process.wait(60)}")
-        return dict(json.loads(answer))
+        arrays = {k: v for k, v in case._asdict().items() if isinstance(v, Array)}
+        self.put(
+            "deform_conv2d", arrays, stride=case.stride, padding=padding, dilation=case.dilation
+        )
 
 
 def onnx_errors(cases: list[Case]) -> dict[str, float]:
@@ -217,14 +148,6 @@ def torchvision_errors(cases: list[Case], peer: Torchvision) -> dict[str, float]
         for name in worst:
             worst[name] = max(worst[name], error(ours[name], theirs.get(name)))
     return worst
-
-
-def covered(cases: list[Case]) -> set[tuple[str, bool]]:
-    """Which features the cases have and which they lack, so that a test can ask for both."""
-    found = set()
-    for case, (name, has) in product(cases, FEATURES.items()):
-        found.add((name, bool(has(case))))
-    return found
 
 
 FEATURES = {

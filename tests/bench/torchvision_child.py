@@ -1,68 +1,47 @@
-"""The other end of `peers.Torchvision`: run under a Python that has torch, torchvision and NumPy.
+"""torchvision's operators for `child.Child`; needs torch, torchvision and NumPy."""
 
-Reads one JSON request a line from standard input and answers each with one line.
-"""
-
-import json
 import sys
-import time
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
+from serve import Server, serve
 
-CALL: dict[str, Any] = {}
-
-
-def load(path: str, geometry: dict[str, Any]) -> dict[str, Any]:
-    with np.load(path) as file:
-        arrays = {name: torch.from_numpy(array) for name, array in file.items()}
-    CALL.clear()
-    CALL.update(grad_output=arrays.pop("grad_output"), arrays=arrays, geometry=geometry)
-    return {}
+ARGUMENTS = {
+    "deform_conv2d": ("x", "offset", "weight", "bias"),
+    "roi_align": ("x", "rois"),
+    "ps_roi_align": ("x", "rois"),
+}
 
 
-def call(arrays: dict[str, Any]) -> Any:
-    return torchvision.ops.deform_conv2d(
-        arrays["x"], arrays["offset"], arrays["weight"], arrays.get("bias"),
-        mask=arrays.get("mask"), **CALL["geometry"],
-    )  # fmt: skip
+class Torchvision(Server):
+    def prepare(self, operator: str, arrays: dict[str, Any], options: dict[str, Any]) -> None:
+        self.operator, self.options = operator, options
+        self.arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.grad_output = self.arrays.pop("grad_output")
 
+    def call(self, arrays: dict[str, Any]) -> Any:
+        given = [arrays.get(name) for name in ARGUMENTS[self.operator]]
+        keywords = {name: a for name, a in arrays.items() if name not in ARGUMENTS[self.operator]}
+        return getattr(torchvision.ops, self.operator)(*given, **keywords, **self.options)
 
-def differentiated() -> tuple[Any, dict[str, Any]]:
-    arrays = {name: a.clone().requires_grad_() for name, a in CALL["arrays"].items()}
-    y = call(arrays)
-    y.backward(CALL["grad_output"])
-    return y, arrays
+    def run(self) -> dict[str, Any]:
+        arrays = {name: a.clone() for name, a in self.arrays.items()}
+        differentiable = {name: a for name, a in arrays.items() if name != "rois"}
+        for a in differentiable.values():
+            a.requires_grad_()
+        y = self.call(arrays)
+        y.backward(self.grad_output)
+        return {"y": y.detach().numpy(), **{n: a.grad.numpy() for n, a in differentiable.items()}}
 
+    def only_forward(self) -> None:
+        with torch.no_grad():
+            self.call(self.arrays)
 
-def results(path: str) -> dict[str, Any]:
-    y, arrays = differentiated()
-    np.savez(path, y=y.detach().numpy(), **{name: a.grad.numpy() for name, a in arrays.items()})
-    return {}
-
-
-def forward() -> dict[str, Any]:
-    start = time.perf_counter()
-    with torch.no_grad():
-        call(CALL["arrays"])
-    return {"seconds": time.perf_counter() - start}
-
-
-def backward() -> dict[str, Any]:
-    start = time.perf_counter()
-    differentiated()
-    return {"seconds": time.perf_counter() - start}
-
-
-def versions() -> dict[str, Any]:
-    return {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    def versions(self) -> dict[str, str]:
+        return {"torch": torch.__version__, "torchvision": torchvision.__version__}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[1]))
-    requests = {f.__name__: f for f in (load, results, forward, backward, versions)}
-    for line in sys.stdin:
-        request = json.loads(line)
-        print(json.dumps(requests[request.pop("do")](**request)), flush=True)
+    serve(Torchvision())

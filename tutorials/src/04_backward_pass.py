@@ -391,5 +391,6 @@ exercises.check("module_gradient", module_gradient)
 # * In the complete layer $x$ receives two gradients, and a branch of zeros still learns.
 # * Sums in another order round differently.
 #
-# **Next:** the reference behind these notebooks is short. Read `reference/equations.py`, then
-# `reference/deform_conv.py`: equations (1) to (7), once as loops and once as matrices.
+# **Next:** the paper's second layer. [Notebook 7](07_roi_pooling.ipynb) pools regions, equation (5),
+# and moves their bins, equation (6). Or read the reference behind these notebooks, which is short:
+# `reference/equations.py`, then `reference/deform_conv.py`.

@@ -1,0 +1,140 @@
+"""RoI pooling against MXNet, OpenVINO and torchvision, each in an environment of its own.
+
+`make test-peers PEER=mxnet` makes one of them; without it its tests are skipped.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from bench import roi_peers
+from bench.agreement import agree, reaches_everything
+from bench.child import Child, python_of
+from bench.record import RECORD, record
+from bench.roi_cases import CLEARANCE, FEATURES, RoiCase, clearance, random_case
+
+from deformable_convnets import reference
+
+CASES = 200
+# Float32 rounds a coordinate of up to some 30 pixels a few times, and a sample moves with it by
+# 30 * 4 * 2**-24 = 7e-6 of the steps of the map. Ours is computed in float64 from the same numbers.
+SINGLE = 1e-5
+DOUBLE = 1e-12  # sums of at most 200 terms: some 1e-14
+ALIGN_HAS_NO = frozenset(
+    {"offset", "several class groups", "parts are not bins", "groups are not bins"}
+)
+OPENVINO_HAS_NO = frozenset({"groups are not bins"})
+
+
+def needs(peer: str) -> pytest.MarkDecorator:
+    reason = f"{peer} is in no extra; `make test-peers PEER={peer}` installs it"
+    return pytest.mark.skipif(not python_of(peer).exists(), reason=reason)
+
+
+@needs("mxnet")
+def test_equals_the_authors_operator_in_mxnet() -> None:
+    cases = [random_case(seed, "mxnet") for seed in range(CASES)]
+    reaches_everything(cases, FEATURES)
+    with roi_peers.MXNet() as mxnet:
+        errors = roi_peers.errors(cases, mxnet)
+        record("MXNet DeformablePSROIPooling", mxnet.versions, len(cases), SINGLE, errors)
+    assert errors.keys() == {"y", "x", "offset"}
+    agree(errors, SINGLE)
+
+
+@needs("mxnet")
+def test_psroipooling_of_mxnet_is_another_rule() -> None:
+    """Its bins are whole pixels too, but the RoI is rounded and its last row and column counted."""
+    x, rois = np.arange(64.0).reshape(1, 1, 8, 8), np.array([[0.0, 0, 0, 3, 3]])
+    with Child("mxnet") as mxnet:
+        arrays = {"data": x.repeat(4, axis=1), "rois": rois, "grad_output": np.ones((1, 1, 2, 2))}
+        mxnet.put("PSROIPooling", arrays, spatial_scale=1.0, output_dim=1, pooled_size=2)
+        theirs = mxnet.results()["y"].ravel().tolist()
+    ours = reference.roi_pool(x, rois, 2).ravel().tolist()
+    assert theirs == [4.5, 6.5, 20.5, 22.5]
+    assert ours == [4.5, 5.5, 12.5, 13.5]
+
+
+@needs("openvino")
+def test_equals_openvino() -> None:
+    cases = [random_case(seed, "openvino") for seed in range(CASES)]
+    reaches_everything(cases, FEATURES, OPENVINO_HAS_NO)
+    with roi_peers.OpenVINO() as openvino:
+        errors = roi_peers.errors(cases, openvino)
+        record("OpenVINO DeformablePSROIPooling", openvino.versions, len(cases), SINGLE, errors)
+    assert errors.keys() == {"y"}
+    agree(errors, SINGLE)
+
+
+@needs("torchvision")
+@pytest.mark.parametrize("operator", ["roi_align", "ps_roi_align"])
+def test_equals_torchvision(operator: str) -> None:
+    cases = [random_case(seed, operator) for seed in range(CASES)]
+    reaches_everything(cases, FEATURES, ALIGN_HAS_NO)
+    with roi_peers.RoiAlign() as torchvision:
+        errors = roi_peers.errors(cases, torchvision)
+        record(f"torchvision {operator}", torchvision.versions, len(cases), DOUBLE, errors)
+    assert errors.keys() == {"y", "x"}
+    agree(errors, DOUBLE)
+
+
+class Stub:
+    """Answers what the reference does, but for one array."""
+
+    def __init__(self, spoiled: str):
+        self.spoiled = spoiled
+
+    def answers(self, case: RoiCase) -> dict[str, Any]:
+        right = {"y": case.ours(), **case.our_gradients()._asdict()}
+        given = {name: a for name, a in right.items() if a is not None}
+        return given | {name: 1.001 * a for name, a in given.items() if name == self.spoiled}
+
+
+@pytest.mark.parametrize("spoiled", ["y", "x", "offset"])
+def test_errors_sees_one_wrong_array(spoiled: str) -> None:
+    cases = [random_case(seed, "mxnet") for seed in range(8)]
+    errors = roi_peers.errors(cases, Stub(spoiled))
+    assert {name for name, value in errors.items() if value > SINGLE} == {spoiled}
+    with pytest.raises(AssertionError, match=spoiled):
+        agree(errors, SINGLE)
+
+
+def test_reaches_everything_raises() -> None:
+    for name in FEATURES:
+        cases = [c for c in (random_case(s, "mxnet") for s in range(60)) if FEATURES[name](c)]
+        with pytest.raises(AssertionError, match=f"'{name}', False"):
+            reaches_everything(cases, FEATURES)
+
+
+def test_clearance_sees_a_point_near_a_kink() -> None:
+    case = random_case(1, "mxnet")._replace(offset=None)
+    case.options.update(spatial_scale=1.0, samples=1)
+    for corner, distance in ((0, 0.0), (0.5 + 1e-5, 0.0), (2, 0.0)):
+        rois = np.array([[0.0, corner, corner, corner + 2, corner + 2]])
+        assert clearance(case._replace(rois=rois)) == pytest.approx(distance, abs=1e-9)
+    assert clearance(random_case(1, "mxnet")) > CLEARANCE
+
+
+def test_the_record_has_every_comparison() -> None:
+    entries = json.loads(RECORD.read_text())
+    assert sorted(entries) == [
+        "MXNet DeformablePSROIPooling", "ONNX Runtime DeformConv",
+        "OpenVINO DeformablePSROIPooling", "torchvision deform_conv2d",
+        "torchvision ps_roi_align", "torchvision roi_align",
+    ]  # fmt: skip
+    for entry in entries.values():
+        agree(entry["largest errors"], entry["tolerance"])
+        assert entry["cases"] == CASES
+
+
+def test_record_replaces_one_entry(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "peers.json"
+    monkeypatch.delenv("PEERS_RECORD", raising=False)
+    record("a", {}, 1, 1.0, {"y": 0.5})
+    assert not path.exists()
+    monkeypatch.setenv("PEERS_RECORD", str(path))
+    for name, error in (("b", 0.25), ("a", 0.5), ("b", 0.125)):
+        record(name, {"b": "1"}, 1, 1.0, {"y": error})
+    entries = json.loads(path.read_text())
+    assert [(n, e["largest errors"]["y"]) for n, e in entries.items()] == [("a", 0.5), ("b", 0.125)]
