@@ -93,8 +93,8 @@ def G(p: Array, size: Pair, *, border: Border = "zero") -> Matrix:
 
     p     ... 2: the points, (y, x) in pixels; float32 or float64 (float16 gives float32)
     size  (H, W) of the map
-    Returns a csr_array of shape (points, H * W); row i belongs to p.reshape(-1, 2)[i]. A point with
-    a NaN has an empty row.
+    Returns a csr_array of shape (points, H * W); row i belongs to p.reshape(-1, 2)[i]. The row of a
+    point with a NaN is all zeros.
     """
     size = checks.check_matrix(p, size, border)
     return cells(computed(p).reshape(1, -1, 2), size, border).G

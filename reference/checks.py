@@ -5,15 +5,21 @@ shapes of the call. Shapes and values are a `ValueError`, what is no real floati
 `TypeError`. `gpu` passes `Described` in place of arrays that are not NumPy's.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .geometry import Geometry, Pair, output_size, pair, sides
+from .geometry import Geometry, Pair, Sides, output_size, pair, sides
 
 BORDERS = ("zero", "dcnv1")
+NOT_A_BACKWARD = object()  # in place of grad_output, where there is none to check
 SIDES = ("right", "left")
 DTYPES = ("float16", "float32", "float64")
+
+
+# Arrays whose arithmetic is another: one hides some of its numbers, one is always of rank 2.
+NOT_PLAIN = (np.ma.MaskedArray, np.matrix)
 
 
 class Described(NamedTuple):
@@ -24,21 +30,46 @@ class Described(NamedTuple):
 
 
 class Call:
-    """The arrays of one call by name, in its order of arguments; `None` is left out."""
+    """The arrays of one call by name, in its order of arguments.
 
-    def __init__(self, **arrays: Any):
-        self.arrays = {name: a for name, a in arrays.items() if a is not None}
+    optional  names of those that may be None, and are left out then
+    """
+
+    def __init__(self, optional: tuple[str, ...] = (), **arrays: Any):
+        self.arrays = {
+            name: a
+            for name, a in arrays.items()
+            if a is not NOT_A_BACKWARD and not (a is None and name in optional)
+        }
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {_shape(a)}" for name, a in self.arrays.items())
+        given = {name: a for name, a in self.arrays.items() if a is not None}
+        return ", ".join(f"{name} {_shape(a)}" for name, a in given.items())
 
     def fail(self, problem: str, error: type[Exception] = ValueError) -> NoReturn:
         raise error(f"{problem}  [{self}]")
 
+    def pair(self, name: str, value: Any, *, at_least: int) -> Pair:
+        """`geometry.pair`, with the shapes of the call in its errors."""
+        return self._told(pair, name, value, at_least=at_least)
+
+    def sides(self, name: str, value: Any) -> Sides:
+        """`geometry.sides`, with the shapes of the call in its errors."""
+        return self._told(sides, name, value)
+
+    def _told(self, parse: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return parse(*args, **options)
+        except (TypeError, ValueError) as error:
+            message, kind = str(error), type(error)
+        self.fail(message, kind)
+
     def check_arrays(self, ranks: dict[str, str], *, may_be_float32: tuple[str, ...] = ()) -> None:
         """All real floating arrays of one dtype, that of the first, and of the right ranks."""
         for name, a in self.arrays.items():
-            if not isinstance(a, np.ndarray | Described):
+            if a is None:
+                self.fail(f"{name} is None, expected an array", TypeError)
+            if not isinstance(a, np.ndarray | Described) or isinstance(a, NOT_PLAIN):
                 self.fail(
                     f"{name} is of type {type(a).__name__}, expected an array of {_either(DTYPES)}",
                     TypeError,
@@ -91,10 +122,10 @@ def check_conv2d(
     padding: Any,
     dilation: Any,
     *,
-    grad_output: Any = None,
+    grad_output: Any = NOT_A_BACKWARD,
 ) -> Geometry:
     """`conv2d` and its backward; returns the geometry of the call."""
-    call = Call(x=x, weight=weight, bias=bias, grad_output=grad_output)
+    call = Call(("bias",), x=x, weight=weight, bias=bias, grad_output=grad_output)
     call.check_arrays({"x": "N C H W", "weight": "O C/groups kh kw", "bias": "O"})
     geometry = _convolution(call, stride, padding, dilation)
     call.check_shape("grad_output", "N, O, Ho, Wo", (x.shape[0], weight.shape[0], *geometry.output))
@@ -103,12 +134,11 @@ def check_conv2d(
 
 def check_deform_conv2d(
     x: Any, offset: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
-    mask: Any, border: Any, *, grad_output: Any = None, side: Any = "right",
+    mask: Any, border: Any, *, grad_output: Any = NOT_A_BACKWARD, side: Any = "right",
 ) -> Geometry:  # fmt: skip
     """`deform_conv2d` and its backward; returns the geometry of the call."""
-    call = Call(x=x, weight=weight, offset=offset, bias=bias, mask=mask, grad_output=grad_output)
-    if offset is None:
-        call.fail("offset is None, expected an array", TypeError)
+    arrays = {"x": x, "weight": weight, "offset": offset, "bias": bias, "mask": mask}
+    call = Call(("bias", "mask"), **arrays, grad_output=grad_output)
     call.check_arrays(
         {"x": "N C H W", "weight": "O C/groups kh kw", "offset": "N 2*G*K Ho Wo", "bias": "O"},
         may_be_float32=("offset",),
@@ -129,12 +159,11 @@ def check_deform_conv2d(
     call.check_shape("grad_output", "N, O, Ho, Wo", (N, weight.shape[0], Ho, Wo))
     _one_of(call, "border", border, BORDERS)
     _one_of(call, "side", side, SIDES)
-    kernel, output, groups = geometry.kernel, geometry.output, geometry.groups
-    return Geometry(kernel, geometry.stride, geometry.padding, geometry.dilation, output, groups, G)
+    return replace(geometry, offset_groups=G)
 
 
 def check_sample(
-    x: Any, p: Any, border: Any, *, grad_output: Any = None, side: Any = "right"
+    x: Any, p: Any, border: Any, *, grad_output: Any = NOT_A_BACKWARD, side: Any = "right"
 ) -> None:
     """`sample` and its backward."""
     call = Call(x=x, p=p, grad_output=grad_output)
@@ -153,7 +182,7 @@ def check_matrix(p: Any, size: Any, border: Any, side: Any = "right") -> Pair:
     _points(call, p)
     _one_of(call, "border", border, BORDERS)
     _one_of(call, "side", side, SIDES)
-    return pair("size", size, at_least=1)
+    return call.pair("size", size, at_least=1)
 
 
 def check_offset(
@@ -162,7 +191,7 @@ def check_offset(
     """The functions of an offset field alone; its own Ho and Wo are taken as they are."""
     call = Call(offset=offset)
     call.check_arrays({"offset": "N 2*G*K Ho Wo"})
-    kernel = pair("kernel_size", kernel_size, at_least=1)
+    kernel = call.pair("kernel_size", kernel_size, at_least=1)
     channels, taps = offset.shape[1], kernel[0] * kernel[1]
     if channels == 0 or channels % (2 * taps):
         call.fail(
@@ -170,13 +199,50 @@ def check_offset(
         )
     return Geometry(
         kernel=kernel,
-        stride=pair("stride", stride, at_least=1),
-        padding=sides("padding", padding),
-        dilation=pair("dilation", dilation, at_least=1),
+        stride=call.pair("stride", stride, at_least=1),
+        padding=call.sides("padding", padding),
+        dilation=call.pair("dilation", dilation, at_least=1),
         output=(offset.shape[2], offset.shape[3]),
         groups=1,
         offset_groups=channels // (2 * taps),
     )
+
+
+def check_module(
+    x: Any, offset_weight: Any, offset_bias: Any, weight: Any, bias: Any,
+    stride: Any, padding: Any, dilation: Any, border: Any, *,
+    grad_output: Any = NOT_A_BACKWARD, side: Any = "right",
+) -> None:  # fmt: skip
+    """`deform_conv_module` and its backward: the branch belongs to the layer."""
+    arrays = {"x": x, "weight": weight, "offset_weight": offset_weight, "offset_bias": offset_bias}
+    call = Call(("bias",), **arrays, bias=bias, grad_output=grad_output)
+    axes = {"x": "N C H W", "weight": "O C/groups kh kw", "offset_weight": "2*G*K C kh kw"}
+    call.check_arrays(axes)
+    geometry = _convolution(call, stride, padding, dilation)
+    (N, C), (kh, kw), channels = x.shape[:2], geometry.kernel, offset_weight.shape[0]
+    if channels == 0 or channels % (2 * kh * kw) or C % (channels // (2 * kh * kw)):
+        call.fail(
+            f"offset_weight has {channels} output channels, expected a multiple of"
+            f" 2 * kh * kw = {2 * kh * kw} by a divisor of C = {C}"
+        )
+    call.check_shape("offset_weight", "2 * G * kh * kw, C, kh, kw", (channels, C, kh, kw))
+    call.check_shape("offset_bias", "2 * G * kh * kw,", (channels,))
+    call.check_shape("grad_output", "N, O, Ho, Wo", (N, weight.shape[0], *geometry.output))
+    _one_of(call, "border", border, BORDERS)
+    _one_of(call, "side", side, SIDES)
+
+
+def check_branch(weight: Any, in_channels: Any, offset_groups: Any) -> tuple[int, int]:
+    """`zero_offset_branch`; returns C and G."""
+    call = Call(weight=weight)
+    call.check_arrays({"weight": "O C/groups kh kw"})
+    call.check_not_empty("weight", dict(zip(("kh", "kw"), weight.shape[2:], strict=True)))
+    return call.pair("(in_channels, offset_groups)", (in_channels, offset_groups), at_least=1)
+
+
+def check_layout(offset: Any, mask: Any) -> None:
+    """The converters between layouts: real floating arrays of one dtype."""
+    Call(("mask",), offset=offset, mask=mask).check_arrays({})
 
 
 def _convolution(call: Call, stride: Any, padding: Any, dilation: Any) -> Geometry:
@@ -193,12 +259,9 @@ def _convolution(call: Call, stride: Any, padding: Any, dilation: Any) -> Geomet
             f"weight has {O} output channels, expected a multiple of groups = C // (C/groups) ="
             f" {C} // {C_per_group} = {groups}"
         )
-    try:
-        stride = pair("stride", stride, at_least=1)
-        padding = sides("padding", padding)
-        dilation = pair("dilation", dilation, at_least=1)
-    except (TypeError, ValueError) as error:
-        call.fail(str(error), type(error))
+    stride = call.pair("stride", stride, at_least=1)
+    padding = call.sides("padding", padding)
+    dilation = call.pair("dilation", dilation, at_least=1)
     Ho, Wo = map(output_size, (H, W), (kh, kw), stride, padding, dilation)
     if min(Ho, Wo) < 1:
         axis, size, k, s, (before, after), d = list(

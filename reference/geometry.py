@@ -58,13 +58,15 @@ def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: in
     return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
+LARGEST = 2**31 - 1  # of a size, stride, padding or dilation, so that no sum of them overflows
+
+
 def pair(name: str, value: Any, *, at_least: int) -> Pair:
     """An int, or two of them (y, x), as (y, x)."""
     y, x = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
     if not (_is_int(y) and _is_int(x)):
         raise TypeError(f"{name} is {value!r}, expected an int or a pair of ints (y, x)")
-    if min(y, x) < at_least:
-        raise ValueError(f"{name} is {value!r}, expected {at_least} or more")
+    _check_range(name, value, (y, x), at_least)
     return index(y), index(x)
 
 
@@ -81,10 +83,16 @@ def sides(name: str, value: Any) -> Sides:
         raise TypeError(
             f"{name} is {value!r}, expected an int, (y, x) or ((top, bottom), (left, right))"
         )
-    if min(*value[0], *value[1]) < 0:
-        raise ValueError(f"{name} is {value!r}, expected 0 or more")
+    _check_range(name, value, (*value[0], *value[1]), 0)
     (top, bottom), (left, right) = value
     return (index(top), index(bottom)), (index(left), index(right))
+
+
+def _check_range(name: str, value: Any, numbers: tuple[int, ...], at_least: int) -> None:
+    if min(numbers) < at_least:
+        raise ValueError(f"{name} is {value!r}, expected {at_least} or more")
+    if max(numbers) > LARGEST:
+        raise ValueError(f"{name} is {value!r}, expected {LARGEST} or less")
 
 
 def _is_int(value: Any) -> bool:

@@ -7,15 +7,16 @@ The branch has the kernel, stride, padding and dilation of the layer, so that th
 per tap and output pixel, and starts at zero. The gradient of x has two terms: x is read twice.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-from .bilinear import Border, Side
+from . import checks
+from .bilinear import Border, Side, as_given, computed
 from .convolution import conv2d, conv2d_backward
 from .deform_conv import deform_conv2d, deform_conv2d_backward
-from .geometry import Pair, Sides, pair
+from .geometry import Pair, Sides
 
 
 class DeformConvModuleGrads(NamedTuple):
@@ -31,15 +32,13 @@ class DeformConvModuleGrads(NamedTuple):
 def zero_offset_branch(
     weight: Array, in_channels: int, *, offset_groups: int = 1
 ) -> tuple[Array, Array]:
-    """The offset branch before training (section 2.1): all zeros, so that y is a plain convolution.
+    """The offset branch before training (section 2.3): all zeros, so that y is a plain convolution.
 
     weight       O C/groups kh kw, of the layer that the branch belongs to
     in_channels  C of x
-    Returns offset_weight, 2*G*K C kh kw, and offset_bias, 2*G*K.
+    Returns offset_weight, 2*G*K C kh kw, and offset_bias, 2*G*K. Raises ValueError or TypeError.
     """
-    C, G = pair("in_channels", in_channels, at_least=1)[0], pair(
-        "offset_groups", offset_groups, at_least=1
-    )[0]  # fmt: skip
+    C, G = checks.check_branch(weight, in_channels, offset_groups)
     kh, kw = weight.shape[2:]
     channels = 2 * G * kh * kw
     return np.zeros((channels, C, kh, kw), weight.dtype), np.zeros(channels, weight.dtype)
@@ -62,14 +61,17 @@ def deform_conv_module(
     x              N C H W
     offset_weight  2*G*K C kh kw, and offset_bias 2*G*K: the branch
     weight         O C/groups kh kw, and bias O: the layer; both kernels are of one size
-    Returns N O Ho Wo. The other arguments and the errors are those of `deform_conv2d`.
+    Returns N O Ho Wo in the dtype of x; float16 is computed in float32, the offsets too. The other
+    arguments are those of `deform_conv2d`. Raises ValueError or TypeError, see `checks`.
     """
-    offset = conv2d(
-        x, offset_weight, offset_bias, stride=stride, padding=padding, dilation=dilation
+    checks.check_module(
+        x, offset_weight, offset_bias, weight, bias, stride, padding, dilation, border
     )
-    return deform_conv2d(
-        x, offset, weight, bias, stride=stride, padding=padding, dilation=dilation, border=border
-    )
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    x_c, w_c, b_c = computed(x), computed(weight), None if bias is None else computed(bias)
+    offset = conv2d(x_c, computed(offset_weight), computed(offset_bias), **options)
+    y = deform_conv2d(x_c, offset, w_c, b_c, border=border, **options)
+    return as_given(y, x)
 
 
 def deform_conv_module_backward(
@@ -91,17 +93,22 @@ def deform_conv_module_backward(
     grad_x = the sampling term, G^T of equation (3), + the branch term, through offset and (7).
     With a branch of zeros the branch term is 0, while the branch's own gradient is not.
     """
-    offset = conv2d(
-        x, offset_weight, offset_bias, stride=stride, padding=padding, dilation=dilation
-    )
+    checks.check_module(
+        x, offset_weight, offset_bias, weight, bias, stride, padding, dilation, border,
+        grad_output=grad_output, side=side,
+    )  # fmt: skip
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    x_c, w_c, b_c = computed(x), computed(weight), None if bias is None else computed(bias)
+    branch_of_x = (x_c, computed(offset_weight), computed(offset_bias))
+    offset = conv2d(*branch_of_x, **options)
     sampling = deform_conv2d_backward(
-        grad_output, x, offset, weight, bias,
-        stride=stride, padding=padding, dilation=dilation, border=border, side=side,
-    )  # fmt: skip
-    branch = conv2d_backward(
-        sampling.offset, x, offset_weight, offset_bias,
-        stride=stride, padding=padding, dilation=dilation,
-    )  # fmt: skip
-    grad_x = sampling.x + branch.x
-    assert branch.bias is not None  # offset_bias is always given
-    return DeformConvModuleGrads(grad_x, branch.weight, branch.bias, sampling.weight, sampling.bias)
+        computed(grad_output), x_c, offset, w_c, b_c, border=border, side=side, **options
+    )
+    branch = conv2d_backward(sampling.offset, *branch_of_x, **options)
+    return DeformConvModuleGrads(
+        as_given(sampling.x + branch.x, x),
+        as_given(branch.weight, offset_weight),
+        as_given(branch.bias, offset_bias),
+        as_given(sampling.weight, weight),
+        as_given(sampling.bias, bias),
+    )

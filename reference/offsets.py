@@ -38,19 +38,22 @@ def sampling_points(
 def effective_dilation(
     offset: Array, kernel_size: int | Pair, *, dilation: int | Pair = 1
 ) -> Array:
-    """Section 4.1: the mean distance between adjacent sampling points of a filter, in pixels.
+    """Section 4.2: the mean distance between adjacent sampling points of a filter, in pixels.
 
     The paper does not define adjacency. Here it is the horizontal and vertical neighbours in the
     kernel, 12 pairs for 3x3, so that a plain filter of dilation d has d. It grows with disorder as
-    well as with scale. Returns N G Ho Wo. Raises ValueError for a kernel of one tap.
+    well as with scale. Returns N G Ho Wo; not finite where an offset is not. Raises ValueError for
+    a kernel of one tap.
     """
-    kernel = kh, kw = pair("kernel_size", kernel_size, at_least=1)
+    geometry = checks.check_offset(offset, kernel_size, 1, 0, dilation)
+    kh, kw = kernel = geometry.kernel
     if kh * kw == 1:
-        raise ValueError(f"kernel_size is {kernel_size!r}, expected two taps or more")
+        checks.Call(offset=offset).fail(f"kernel_size is {kernel_size!r}, expected 2 taps or more")
     points = sampling_points(offset, kernel, dilation=dilation)
     N, G, _, Ho, Wo, _ = points.shape
     grid = points.reshape(N, G, kh, kw, Ho, Wo, 2)
-    steps = [np.diff(grid, axis=2), np.diff(grid, axis=3)]
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        steps = [np.diff(grid, axis=2), np.diff(grid, axis=3)]
     distances = [np.hypot(d[..., 0], d[..., 1]).reshape(N, G, -1, Ho, Wo) for d in steps]
     return np.concatenate(distances, axis=2).mean(axis=2)
 
@@ -97,6 +100,7 @@ def from_layout(offset: Array, name: str, kernel_size: int | Pair | None = None)
     Only the order changes: what a library adds to or divides offsets by stays in the numbers.
     Raises ValueError or TypeError for an unknown name and for a shape that is not the library's.
     """
+    checks.check_layout(offset, None)
     pattern, kernel = _pattern(name, kernel_size)
     words = pattern.axes.split()
     if offset.ndim != len(words):
@@ -119,7 +123,7 @@ def from_layout(offset: Array, name: str, kernel_size: int | Pair | None = None)
     mask = whole[:, :, :, :, pattern.d.index("m")] if "m" in pattern.d else None
     return Layout(
         both.reshape(N, G * kh * kw * 2, Ho, Wo),
-        None if mask is None else mask.reshape(N, G * kh * kw, Ho, Wo),
+        None if mask is None else mask.reshape(N, G * kh * kw, Ho, Wo).copy(),
     )
 
 
@@ -131,6 +135,7 @@ def to_layout(
     mask  N G*K Ho Wo, for "mindspore" alone, which packs it with the offsets and needs it
     Raises ValueError or TypeError where the layout has no room for the groups, images or mask.
     """
+    checks.check_layout(offset, mask)
     pattern, (kh, kw) = _pattern(name, kernel_size)
     geometry = checks.check_offset(offset, (kh, kw), 1, 0, 1)
     N, G, (Ho, Wo) = offset.shape[0], geometry.offset_groups, geometry.output
@@ -157,7 +162,7 @@ def to_layout(
 
 
 def _pattern(name: str, kernel_size: int | Pair | None) -> tuple[_Pattern, Pair]:
-    if name not in LAYOUTS:
+    if not isinstance(name, str) or name not in LAYOUTS:
         raise ValueError(f"name is {name!r}, expected one of {', '.join(map(repr, LAYOUTS))}")
     pattern = LAYOUTS[name]
     if ("y" in pattern.axes) != (kernel_size is not None):

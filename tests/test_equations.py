@@ -105,7 +105,7 @@ SMALL = [
 ]
 
 
-@settings(max_examples=24)
+@settings(max_examples=60)
 @given(recipe=problems.recipes("base", "kinks", dtype="float64", fixed_shapes=True))
 def test_the_reference_equals_the_equations(recipe):
     """Forward and all five gradients, both sides of kinks, on fractions and bit for bit."""
@@ -132,8 +132,8 @@ def test_conv2d_equals_equation_1(recipe):
     assert (equations.deform_conv2d(at, fractions(p.bias)) == y).all()
     grads = reference.conv2d_backward(p.grad_output, p.x, p.weight, p.bias, **p.options)
     exact = equations.deform_conv2d_backward(fractions(p.grad_output), at)
-    assert (exact["x"] == grads.x).all()
-    assert (exact["weight"] == grads.weight).all()
+    for name, value in grads._asdict().items():
+        assert value is None or (exact[name] == value).all(), name
 
 
 def test_the_comparison_can_fail():

@@ -51,6 +51,13 @@ ROWS = [
      "offset has shape (1, 24, 6, 5), expected (N, 2 * G * kh * kw, Ho, Wo) = (1, 24, 5, 6)"),
     ({"offset": f4(24, 5, 6)}, ValueError, "offset has 3 dimensions, expected 4: N 2*G*K Ho Wo"),
     ({"offset": None}, TypeError, "offset is None, expected an array"),
+    ({"x": None}, TypeError, "x is None, expected an array"),
+    ({"weight": None}, TypeError, "weight is None, expected an array"),
+    ({"x": np.ma.masked_array(f4(1, 4, 6, 7))}, TypeError,
+     f"x is of type MaskedArray, expected an array of {DTYPES}"),
+    ({"stride": 2**40}, ValueError, "stride is 1099511627776, expected 2147483647 or less"),
+    ({"padding": ((2**31, 0), (0, 0))}, ValueError,
+     "padding is ((2147483648, 0), (0, 0)), expected 2147483647 or less"),
     ({"bias": f4(3)}, ValueError, "bias has shape (3,), expected (O,) = (2,)"),
     ({"bias": f4(2, 1)}, ValueError, "bias has 2 dimensions, expected 1: O"),
     ({"mask": f4(1, 6, 5, 6)}, ValueError,
@@ -92,6 +99,7 @@ ROWS = [
     ({"bias": 0.0}, TypeError, f"bias is of type float, expected an array of {DTYPES}"),
 ]  # fmt: skip
 BACKWARD_ROWS = [
+    ({"grad_output": None}, TypeError, "grad_output is None, expected an array"),
     ({"grad_output": f4(1, 2, 6, 5)}, ValueError,
      "grad_output has shape (1, 2, 6, 5), expected (N, O, Ho, Wo) = (1, 2, 5, 6)"),
     ({"grad_output": f4(1, 2, 5, 6).astype("f8")}, TypeError,
@@ -99,6 +107,8 @@ BACKWARD_ROWS = [
     ({"side": "up"}, ValueError, "side is 'up', expected 'right' or 'left'"),
 ]  # fmt: skip
 SAMPLE_ROWS = [
+    ({"x": None}, TypeError, "x is None, expected an array  [p (3, 2)]"),
+    ({"p": None}, TypeError, "p is None, expected an array  [x (4, 6, 7)]"),
     ({"x": f4(6, 7)}, ValueError, "x has 2 dimensions, expected 3: C H W  [x (6, 7), p (3, 2)]"),
     ({"x": f4(4, 6, 0)}, ValueError,
      "x has C = 4, H = 6, W = 0, expected 1 or more of each  [x (4, 6, 0), p (3, 2)]"),
@@ -110,6 +120,7 @@ SAMPLE_ROWS = [
      "border is 'reflect', expected 'zero' or 'dcnv1'  [x (4, 6, 7), p (3, 2)]"),
 ]  # fmt: skip
 CONV_ROWS = [
+    ({"weight": None}, TypeError, "weight is None, expected an array  [x (1, 4, 6, 7)]"),
     ({"weight": f4(2, 3, 1, 1)}, ValueError,
      "weight has 3 input channels, expected a divisor of C = 4  [x (1, 4, 6, 7), weight "
      "(2, 3, 1, 1)]"),
@@ -199,5 +210,57 @@ def test_matrices_check_their_points():
     for function in map(inspect.unwrap, (reference.G, reference.dG)):
         with pytest.raises(ValueError, match=r"p has shape \(3,\), expected \(..., 2\)"):
             function(f4(3), (4, 5))
-        with pytest.raises(ValueError, match=r"size is \(4, 0\), expected 1 or more"):
+        with pytest.raises(
+            ValueError, match=r"size is \(4, 0\), expected 1 or more  \[p \(3, 2\)\]"
+        ):
             function(f4(3, 2), (4, 0))
+        with pytest.raises(TypeError, match="p is None, expected an array"):
+            function(None, (4, 5))
+
+
+MODULE = {
+    "x": f4(1, 4, 6, 7), "offset_weight": f4(24, 4, 3, 2), "offset_bias": f4(24),
+    "weight": f4(2, 2, 3, 2), "bias": f4(2),
+}  # fmt: skip
+MODULE_ROWS = [
+    ({"offset_bias": None}, TypeError, "offset_bias is None, expected an array"),
+    ({"offset_bias": f4(12)}, ValueError,
+     "offset_bias has shape (12,), expected (2 * G * kh * kw,) = (24,)"),
+    ({"offset_weight": f4(24, 4, 3, 3)}, ValueError,
+     "offset_weight has shape (24, 4, 3, 3), expected (2 * G * kh * kw, C, kh, kw) ="
+     " (24, 4, 3, 2)"),
+    ({"offset_weight": f4(24, 2, 3, 2)}, ValueError,
+     "offset_weight has shape (24, 2, 3, 2), expected (2 * G * kh * kw, C, kh, kw) ="
+     " (24, 4, 3, 2)"),
+    ({"offset_weight": f4(36, 4, 3, 2)}, ValueError,
+     "offset_weight has 36 output channels, expected a multiple of 2 * kh * kw = 12 by a divisor of"
+     " C = 4"),
+    ({"border": "edge"}, ValueError, "border is 'edge', expected 'zero' or 'dcnv1'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"), MODULE_ROWS, ids=[r[2][:40] for r in MODULE_ROWS]
+)
+def test_deform_conv_module(changes, error, words):
+    arguments = {**MODULE, **changes}
+    y = f4(1, 2, 4, 6)
+    for door, more in (
+        ("deform_conv_module", {}),
+        ("deform_conv_module_backward", {"grad_output": y}),
+    ):
+        with pytest.raises(error) as raised:
+            inspect.unwrap(getattr(reference, door))(**more, **arguments)
+        assert str(raised.value).startswith(f"{words}  [x ")
+
+
+def test_zero_offset_branch():
+    branch = inspect.unwrap(reference.zero_offset_branch)
+    with pytest.raises(ValueError, match="weight has 2 dimensions, expected 4"):
+        branch(f4(3, 3), 2)
+    with pytest.raises(TypeError, match="weight is of type list"):
+        branch([1.0], 2)
+    with pytest.raises(TypeError, match="expected an int or a pair of ints"):
+        branch(f4(2, 2, 3, 3), (2, 7))
+    with pytest.raises(ValueError, match="kh = 0, kw = 3, expected 1 or more"):
+        branch(f4(2, 2, 0, 3), 2)

@@ -60,6 +60,37 @@ def test_every_gradient_is_a_central_difference(border):
         assert abs(slope - exact) <= 1e-7 * max(1, abs(exact)), name
 
 
+def test_the_side_of_kinks_reaches_the_branch():
+    """A branch of zeros puts every sample on a kink; its gradient is that of the side asked for."""
+    rng = np.random.default_rng(4)
+    x, _, _, weight, bias = arguments(rng)
+    branch = reference.zero_offset_branch(weight, 3, offset_groups=3)
+    grad = rng.normal(size=reference.conv2d(x, weight, bias, **OPTIONS).shape)
+    offset, found = np.zeros((2, 36, *grad.shape[2:])), {}
+    for side in ("right", "left"):
+        layer = reference.deform_conv2d_backward(grad, x, offset, weight, side=side, **OPTIONS)
+        expected = reference.conv2d_backward(layer.offset, x, *branch, **OPTIONS)
+        found[side] = reference.deform_conv_module_backward(
+            grad, x, *branch, weight, bias, side=side, **OPTIONS
+        )
+        assert (found[side].offset_weight == expected.weight).all()
+    assert (found["left"].offset_weight != found["right"].offset_weight).any()
+
+
+def test_offsets_are_not_rounded_to_half_precision():
+    """float16 arrays, offsets near 37: as good as float32 with one rounding at the end."""
+    rng = np.random.default_rng(5)
+    given = [a.astype(np.float16) for a in arguments(rng, scale=4.0)]
+    single = [a.astype(np.float32) for a in given]
+    y, exact = (reference.deform_conv_module(*a, **OPTIONS) for a in (given, single))
+    assert y.dtype == np.float16
+    assert (y == exact.astype(np.float16)).all()
+    grads = reference.deform_conv_module_backward(y, *given, **OPTIONS)
+    expected = reference.deform_conv_module_backward(y.astype(np.float32), *single, **OPTIONS)
+    for name, value in expected._asdict().items():
+        assert (getattr(grads, name) == value.astype(np.float16)).all(), name
+
+
 def test_without_the_branch_term_the_gradient_of_x_is_wrong():
     rng = np.random.default_rng(3)
     given = arguments(rng, scale=1e-1)

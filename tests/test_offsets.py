@@ -73,7 +73,7 @@ def test_effective_dilation_does_not_change_with_rotation_and_translation():
 
 
 def test_effective_dilation_needs_two_taps():
-    with pytest.raises(ValueError, match="kernel_size is 1, expected two taps or more"):
+    with pytest.raises(ValueError, match="kernel_size is 1, expected 2 taps or more"):
         reference.effective_dilation(np.zeros((1, 2, 3, 3)), 1)
 
 
@@ -93,6 +93,58 @@ def test_channels_of_each_layout_by_hand():
         assert reference.to_layout(offset, name, (1, 2), mask=packed).ravel().tolist() == numbers
     # two classes, one part: x of class 0, y of class 0, x of class 1, y of class 1
     assert reference.to_layout(offset, "mxnet-roi").ravel().tolist() == [3, 1, 4, 2]
+
+
+def test_groups_and_taps_of_each_layout_by_hand():
+    """G = 2, a 2x2 kernel: a number g t d is offset group, tap row by row, and 0 dy or 1 dx."""
+    offset = np.array(
+        [g * 100 + t * 10 + d for g in (1, 2) for t in range(4) for d in (0, 1)], float
+    )
+    offset = offset.reshape(1, 16, 1, 1)
+    mask = np.array([g * 100 + t * 10 + 9 for g in (1, 2) for t in range(4)], float).reshape(
+        1, 8, 1, 1
+    )
+    dcnv3 = [g + t * 10 + d for g in (100, 200) for t in (0, 2, 1, 3) for d in (1, 0)]
+    assert reference.to_layout(offset, "dcnv3", 2).ravel().tolist() == dcnv3
+    planes = [g + t * 10 + d for d in (1, 0, 9) for g in (100, 200) for t in range(4)]
+    packed = reference.to_layout(offset, "mindspore", 2, mask=mask)
+    assert packed.ravel().tolist() == planes
+    again = reference.from_layout(packed, "mindspore", 2)
+    assert not np.shares_memory(again.mask, packed)
+    one = offset[:, :8]
+    dpbench = reference.to_layout(one, "dpbench", 2)
+    assert dpbench.shape == (2, 2, 2, 1, 1)
+    assert dpbench[1, 0, :, 0, 0].tolist() == [121, 120]
+    assert reference.to_layout(one, "chainer", 2).ravel().tolist() == [
+        101, 111, 121, 131, 100, 110, 120, 130,
+    ]  # fmt: skip
+
+
+def test_points_of_half_precision_offsets_are_in_single_precision():
+    """Column 3001 with an offset of a quarter: half precision would round it to 3000."""
+    offset = np.full((1, 2, 1, 3002), 0.25, np.float16)
+    p = reference.sampling_points(offset, 1)
+    assert p.dtype == np.float32
+    assert p[0, 0, 0, 0, 3001].tolist() == [0.25, 3001.25]
+
+
+def test_effective_dilation_of_offsets_not_finite():
+    offset = np.zeros((1, 18, 1, 2))
+    offset[0, 0, 0, 0], offset[0, 2, 0, 0] = np.inf, np.inf
+    dilation = reference.effective_dilation(offset, 3)
+    assert np.isnan(dilation[0, 0, 0, 0])
+    assert dilation[0, 0, 0, 1] == 1
+
+
+def test_layouts_take_arrays_of_real_numbers_only():
+    to, back = inspect.unwrap(reference.to_layout), inspect.unwrap(reference.from_layout)
+    for wrong in ([1.0], np.zeros((1, 18, 1, 1), int), "field"):
+        with pytest.raises(TypeError, match="offset "):
+            back(wrong, "onnx", 3)
+    with pytest.raises(TypeError, match="mask is of type list"):
+        to(np.zeros((1, 2, 1, 1)), "mindspore", 1, mask=[1])
+    with pytest.raises(ValueError, match=r"name is \['onnx'\], expected one of"):
+        to(np.zeros((1, 2, 1, 1)), ["onnx"], 1)
 
 
 def test_taps_of_dcnv3_run_down_the_columns():

@@ -6,9 +6,10 @@ from bugs import bug, computed_in, halved_coordinates
 from hypothesis import given, settings
 
 from deformable_convnets import reference
-from deformable_convnets.reference.oracle import problems
+from deformable_convnets.reference.oracle import bounds, problems
 from deformable_convnets.reference.oracle.implementation import REFERENCE
-from deformable_convnets.reference.oracle.laws import LAWS, forward
+from deformable_convnets.reference.oracle.laws import LAWS, backward, forward
+from deformable_convnets.reference.oracle.shapes import SHAPES, Shape
 
 ALL = tuple(problems.FAMILIES)
 
@@ -20,10 +21,17 @@ def test_every_problem_is_certified(recipe):
 
 
 def test_a_problem_that_is_too_large_is_not_certified():
-    problem = problems.some(1, "base", dtype="float64")[0]
+    problem = problems.make("base", SHAPES[0], 0)
     assert problems.certified(problem)
     assert not problems.certified(problem.with_(x=problem.x * 2**18))
     assert not problems.certified(problem.with_(grad_output=problem.grad_output * 2**18))
+
+
+def test_a_list_of_problems_meets_every_family_shape_and_border():
+    met = {
+        (p.family, p.shape, p.border) for p in problems.some(400, "base", "kinks", dtype="float32")
+    }
+    assert len(met) == 2 * len(SHAPES) * 2
 
 
 def test_sums_of_certified_problems_are_exact_in_any_order():
@@ -85,3 +93,22 @@ def test_each_family_shows_what_the_base_family_cannot(family, wrong, dtype):
     wrong = bug(deform_conv2d=wrong)
     assert caught(wrong, family, dtype), f"{family} does not show it"
     assert not caught(wrong, "base", dtype), "the base family shows it already"
+
+
+@pytest.mark.parametrize(("border", "column"), [("zero", 3), ("dcnv1", 3), ("dcnv1", 6)])
+def test_a_point_rounded_onto_a_kink_is_within_the_bound(border, column):
+    """p = column + 2 - 2**-22 rounds to a whole number in float32, and the slope changes there."""
+    shape = Shape(1, 1, 1, 1, 1, at_least=(1, 8))
+    problem = problems.make("base", shape, 0, border=border)
+    offset = np.zeros_like(problem.offset)
+    offset[0, 1, 0, column] = 2 - 2.0**-22
+    given = problem.with_(
+        x=(np.arange(8.0) ** 2).reshape(1, 1, 1, 8), offset=offset, mask=None,
+        grad_output=np.ones_like(problem.grad_output), weight=np.ones((1, 1, 1, 1)),
+    ).cast("float32")  # fmt: skip
+    exact, tolerance = given.cast("float64"), bounds.tolerances(given, "float32")
+    slope = abs(backward(REFERENCE, given).offset - backward(REFERENCE, exact).offset)
+    y = abs(forward(REFERENCE, given) - forward(REFERENCE, exact))
+    assert max(slope.max(), y.max()) > 1
+    assert (slope <= tolerance.offset).all()
+    assert (y <= tolerance.y).all()

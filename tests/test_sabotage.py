@@ -16,11 +16,9 @@ from bugs import (
 )
 
 from deformable_convnets import reference
-from deformable_convnets.reference.oracle import laws_of_parts, laws_of_structure, problems
+from deformable_convnets.reference.oracle import problems
 from deformable_convnets.reference.oracle.implementation import REFERENCE
 from deformable_convnets.reference.oracle.laws import LAWS
-
-assert laws_of_parts.law is laws_of_structure.law  # importing both registered all laws
 
 
 def written_to(x, offset, weight, bias=None, **options):
@@ -130,6 +128,20 @@ def flipped(x, weight, bias=None, **options):
     return reference.conv2d(x, weight[:, :, ::-1, ::-1], bias, **options)
 
 
+def left_loses_the_edge(grads, *args, side="right", **options):
+    return {"x": grads.x / 2} if side == "left" else {}
+
+
+def doubled_in_half(x, p, **options):
+    return reference.sample(x, p, **options) * (2 if x.dtype == np.float16 else 1)
+
+
+def summed_in_half(x, weight, bias=None, **options):
+    """The bias added after the product was rounded to half precision."""
+    y = reference.conv2d(x, weight, **options)
+    return y if bias is None else y + (bias * y.dtype.type(1.25))[:, None, None]
+
+
 SABOTAGE = [
     ("forward_is_exact", "x-first channel order",
      on_arguments(lambda offset, **_: {"offset": swapped(offset)})),
@@ -179,6 +191,13 @@ SABOTAGE = [
     ("conv2d_is_exact", "kernel flipped", bug(conv2d=flipped)),
     ("conv2d_is_adjoint", "gradient of x with the kernel flipped",
      on_grads(flipped_gradient, "conv2d")),
+    ("sides_differ_in_the_offset_alone", "the left weights of dcnv1 lose the last pixel",
+     on_grads(left_loses_the_edge)),
+    ("sample_points_not_finite", "NaN read as 0",
+     at_points(lambda p: np.nan_to_num(p, nan=1e30, posinf=1e30, neginf=-1e30))),
+    ("sample_is_exact", "float16 computed twice as large", bug(sample=doubled_in_half)),
+    ("conv2d_is_exact", "float16 summed in float16", bug(conv2d=summed_in_half)),
+    ("zero_offset_is_convolution", "gradient of the bias averaged", on_grads(bias_averaged)),
 ]  # fmt: skip
 
 

@@ -3,15 +3,16 @@
 `magnitudes` is the operator on absolute values: it certifies exact problems. `tolerances` is a
 bound, element by element, for a result computed in floating point with unit roundoff u:
 
-    |computed - exact| <= u ((terms + 8) size + 2 moved)
+    |computed - exact| <= u ((4 terms + 8) size + 2 moved) + jumped
 
-size   the sum of the absolute values of the terms, of which there are `terms`, summed in any
-       order; 8 is for the few roundings inside a term
-moved  what the same sum changes by when every coordinate moves by |p| + 1 units of u: p itself is
-       rounded once, and g is 1-Lipschitz
+size    the sum of the absolute values of the terms, of which there are `terms`, each the sum over
+        the four corners of a cell, added up in any order; 8 is for the roundings inside a term
+moved   what the same sum changes by when every coordinate moves by |p| + 1 units of u: p itself is
+        rounded once, and g is 1-Lipschitz
+jumped  what it changes by when every p within 2u(|p| + 1) of a whole number is that number, with
+        the derivative of either side: slopes jump there, and at the edges of "dcnv1" so does x(p)
 
-Only the gradient of the offset can jump: where p is within 2u(|p| + 1) of a whole number, both
-one-sided derivatives are allowed.
+In float64 the exact result is itself the reference's in float64, so the bound is doubled.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from numpy import ndarray as Array
 
 from deformable_convnets.reference import layout
 from deformable_convnets.reference.bilinear import cells
-from deformable_convnets.reference.deform_conv import deform_conv2d_backward, locations
+from deformable_convnets.reference.deform_conv import locations
 from deformable_convnets.reference.geometry import Geometry
 
 
@@ -54,28 +55,38 @@ def magnitudes(problem: Any) -> Magnitudes:
 
 def tolerances(problem: Any, dtype: str) -> Magnitudes:
     """The bound above for every result in `dtype` (float32 or float64)."""
-    u, s = float(np.finfo(dtype).eps) / 2, problem.shape
-    K, (Ho, Wo) = s.kernel[0] * s.kernel[1], s.output
+    u, s, size = float(np.finfo(dtype).eps) / 2, problem.shape, magnitudes(problem)
+    K, (Ho, Wo), per_group = s.kernel[0] * s.kernel[1], s.output, s.O // s.groups
     p = locations(problem.offset.astype(np.float64), geometry(problem))
-    at, p = cells(p, s.size, problem.border), p.reshape(-1, 2)
-    size, moves = magnitudes(problem), np.abs(p) + 1
-    moved = _absolute(problem, _scaled(at.G_y, moves[:, 0]) + _scaled(at.G_x, moves[:, 1]))
-    corner = at.matrix(np.abs(at.y.dg), np.abs(at.x.dg))
-    bent = [_scaled(corner, moves[:, 1]), _scaled(corner, moves[:, 0])]
-    per_group = s.O // s.groups
+    moved, bent = _changes(p, s.size, problem.border, u)
+    y, x, weight, mask = _absolute(problem, moved)
+    slack = 1 if dtype == "float32" else 2
 
     def bound(terms: int, of: Array, change: Any = 0) -> Array:
-        return u * ((terms + 8) * of + 2 * change)
+        return slack * (u * (4 * terms + 8) * of + change)
 
-    offset = bound(per_group * (s.C // s.G), size.offset, _absolute_offset(problem, bent))
     return Magnitudes(
-        bound(s.C // s.groups * K + 1, size.y, moved[0]),
-        bound(per_group * K * Ho * Wo, size.x, moved[1]),
-        offset + _jumps(problem, p, u),
-        bound(s.N * Ho * Wo, size.weight, moved[2]),
+        bound(s.C // s.groups * K + 1, size.y, y),
+        bound(per_group * K * Ho * Wo, size.x, x),
+        bound(per_group * (s.C // s.G), size.offset, _absolute_offset(problem, bent)),
+        bound(s.N * Ho * Wo, size.weight, weight),
         None if size.bias is None else bound(s.N * Ho * Wo, size.bias),
-        None if size.mask is None else bound(per_group * s.C // s.G, size.mask, moved[3]),
+        None if size.mask is None else bound(per_group * s.C // s.G, size.mask, mask),
     )
+
+
+def _changes(p: Array, size: Any, border: Any, u: float) -> tuple[Any, list[Any]]:
+    """2u moved + jumped, as a matrix in place of G, and two in place of dG/dp_y and dG/dp_x."""
+    at, moves = cells(p, size, border), 2 * u * (np.abs(p.reshape(-1, 2)) + 1)
+    near = np.abs(p - np.round(p)) <= 2 * u * (np.abs(p) + 1)
+    whole = np.where(near, np.round(p), p)
+    right, left = (cells(whole, size, border, side) for side in ("right", "left"))
+    corner = at.matrix(np.abs(at.y.dg), np.abs(at.x.dg))
+    moved = _scaled(at.G_y, moves[:, 0]) + _scaled(at.G_x, moves[:, 1]) + abs(right.G - at.G)
+    return moved, [
+        _scaled(corner, moves[:, 1]) + abs(right.G_y - at.G_y) + abs(left.G_y - at.G_y),
+        _scaled(corner, moves[:, 0]) + abs(right.G_x - at.G_x) + abs(left.G_x - at.G_x),
+    ]
 
 
 def _absolute(problem: Any, G: Any) -> tuple[Array, Array, Array, Array]:
@@ -116,18 +127,3 @@ def _absolutes(problem: Any) -> tuple[Array, Array, Array, Any]:
 
 def _scaled(matrix: Any, rows: Array) -> Any:
     return abs(matrix).multiply(rows[:, None]).tocsr()
-
-
-def _jumps(problem: Any, p: Array, u: float) -> Array:
-    """How far apart the one-sided derivatives are where p is within rounding of a kink."""
-    double = problem.cast("float64")
-    right, left = (
-        deform_conv2d_backward(
-            double.grad_output, double.x, double.offset, double.weight, mask=double.mask,
-            border=problem.border, side=side, **problem.options,
-        ).offset
-        for side in ("right", "left")
-    )  # fmt: skip
-    near = np.abs(p - np.round(p)) <= 2 * u * (np.abs(p) + 1)
-    allowed = np.broadcast_to(near.any(axis=-1, keepdims=True), p.shape).astype(np.float64)
-    return layout.from_points(allowed, geometry(problem), right.shape) * np.abs(right - left)

@@ -27,10 +27,10 @@ class Implementation:
     fixed_shapes: bool = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        try:
-            return self.call[name]
-        except KeyError:
-            raise AttributeError(name) from None
+        call = self.__dict__.get("call", {})  # not there while a copy is being made
+        if name not in call:
+            raise AttributeError(f"{self.__dict__.get('name')} has no operator {name!r}")
+        return call[name]
 
 
 REFERENCE = Implementation("reference", {name: getattr(reference, name) for name in NAMES})

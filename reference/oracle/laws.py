@@ -128,6 +128,13 @@ def kinks_have_one_sided_derivatives(i: Implementation, problem: Problem) -> Non
             assert_same(f"grads.offset{list(at)} from the {side}", grad[at][None], change / h)
 
 
+@law()
+def sides_differ_in_the_offset_alone(i: Implementation, problem: Problem) -> None:
+    """`side` chooses a derivative at kinks: no gradient but that of the offset depends on it."""
+    right, left = (backward(i, problem, side=side) for side in ("right", "left"))
+    assert_same_grads(left._replace(offset=None), right._replace(offset=None))
+
+
 @law(families=EXACT)
 def zero_offset_is_convolution(i: Implementation, problem: Problem) -> None:
     """With zero offset (2) is (1), and so are the gradients of x, weight and bias."""
@@ -136,8 +143,9 @@ def zero_offset_is_convolution(i: Implementation, problem: Problem) -> None:
     assert_same("y", forward(i, flat), REFERENCE.conv2d(*args, **flat.options))
     grads = backward(i, flat)
     expected = REFERENCE.conv2d_backward(flat.grad_output, *args, **flat.options)
-    for name in ("x", "weight"):
-        assert_same(f"grads.{name}", getattr(grads, name), getattr(expected, name))
+    assert_same_grads(
+        grads._replace(offset=None), grads._replace(offset=None, **expected._asdict())
+    )
 
 
 @law(limits={"padding": ((2, 1), (1, 2))})
@@ -228,6 +236,13 @@ def _turned_offset(offset: Array, problem: Problem) -> Array:
     return by_tap.transpose(0, 1, 3, 2, 4, 6, 5).reshape(s.N, 2 * s.fields, *s.output[::-1])
 
 
+def strange_numbers(seed: int, a: Array) -> Array:
+    """The array with one number in four infinite, huge or NaN."""
+    rng = np.random.default_rng(seed)
+    odd = rng.choice([np.inf, -np.inf, 1e30, -1e30, np.nan], a.shape).astype(a.dtype)
+    return np.where(rng.random(a.shape) < 1 / 4, odd, a)
+
+
 def _dot(a: Array, b: Array) -> Array:
     return np.sum(a.astype(np.float64) * b.astype(np.float64)).reshape(1)
 
@@ -247,3 +262,7 @@ def _total(i: Implementation, problem: Problem, name: str, at: tuple[int, ...], 
     moved = getattr(problem, name).copy()
     moved[at] += h
     return _dot(problem.grad_output, forward(i, problem, **{name: moved}))
+
+
+# These register the rest of LAWS. They import this module, so they come last.
+from . import laws_of_parts, laws_of_structure  # noqa: E402, F401

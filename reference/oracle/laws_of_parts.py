@@ -11,9 +11,10 @@ from numpy import ndarray as Array
 
 from .compare import assert_same
 from .implementation import REFERENCE, Implementation
-from .laws import EXACT, assert_same_grads, law
+from .laws import EXACT, assert_same_grads, law, strange_numbers
 from .problems import Problem
 
+ALL = ("float32", "float64", "float16")  # float16 is computed in float32 and rounded once
 SAMPLE: dict[str, Any] = {
     "operators": ("sample", "sample_backward"),
     "limits": {"N": 1},
@@ -21,7 +22,7 @@ SAMPLE: dict[str, Any] = {
 CONV2D: dict[str, Any] = {"operators": ("conv2d", "conv2d_backward")}
 
 
-@law(families=EXACT, follows=False, **SAMPLE)
+@law(families=EXACT, dtypes=ALL, follows=False, **SAMPLE)
 def sample_is_exact(i: Implementation, problem: Problem) -> None:
     """(3): the samples equal the reference in float64, bit for bit."""
     x, p, _ = _sample_arguments(problem)
@@ -29,7 +30,7 @@ def sample_is_exact(i: Implementation, problem: Problem) -> None:
     assert_same("x(p)", i.sample(x, p, border=problem.border), exact.astype(x.dtype))
 
 
-@law(families=EXACT, follows=False, **SAMPLE)
+@law(families=EXACT, dtypes=ALL, follows=False, **SAMPLE)
 def sample_backward_is_exact(i: Implementation, problem: Problem) -> None:
     """The gradients of x and p equal the reference in float64, on both sides of kinks."""
     x, p, grad = _sample_arguments(problem)
@@ -65,18 +66,36 @@ def whole_points_read_pixels(i: Implementation, problem: Problem) -> None:
 @law(**SAMPLE)
 def ramps_are_followed(i: Implementation, problem: Problem) -> None:
     """On a map that rises by 2 a row and 3 a column, x(p) = 2 p_y + 3 p_x, with that slope."""
+    rng, dtype = np.random.default_rng(problem.seed), problem.x.dtype
+    rows, columns = np.indices((4, 5)).astype(dtype)
+    ramp = np.stack([2 * rows + 3 * columns] * 2)
+    p = (rng.integers((0, 0), (24, 32), (7, 2)) / 8).astype(dtype)  # inside, whole ones too
+    expected = np.stack([2 * p[:, 0] + 3 * p[:, 1]] * 2)
+    assert_same("x(p) of a ramp", i.sample(ramp, p, border=problem.border), expected)
+    grad = rng.integers(-3, 4, expected.shape).astype(dtype)
+    slope = grad.sum(axis=0)[:, None] * np.array([2, 3], dtype)
+    got = i.sample_backward(grad, ramp, p, border=problem.border)
+    assert_same("grads.p of a ramp", got.p, slope)
+
+
+@law(**SAMPLE)
+def sample_points_not_finite(i: Implementation, problem: Problem) -> None:
+    """Infinite and huge p read 0 with slope 0; NaN gives NaN there, and none reaches x."""
     x, p, grad = _sample_arguments(problem)
-    H, W = x.shape[1:]
-    rows, columns = np.indices((H, W)).astype(x.dtype)
-    ramp = np.broadcast_to(2 * rows + 3 * columns, x.shape).copy()
-    strictly = ((p >= 0) & (p < (H - 1, W - 1))).all(axis=-1)
-    expected = np.broadcast_to(2 * p[..., 0] + 3 * p[..., 1], grad.shape)
-    assert_same("x(p) of a ramp", i.sample(ramp, p)[:, strictly], expected[:, strictly])
-    slope = grad.sum(axis=0)[..., None] * np.array([2, 3], x.dtype)
-    assert_same("grads.p of a ramp", i.sample_backward(grad, ramp, p).p[strictly], slope[strictly])
+    odd = strange_numbers(problem.seed, p)
+    lost = (np.isinf(odd) | (np.abs(odd) > 1e20)).any(axis=-1) & ~np.isnan(odd).any(axis=-1)
+    nan = np.isnan(odd).any(axis=-1)
+    y = i.sample(x, odd, border=problem.border)
+    grads = i.sample_backward(grad, x, odd, border=problem.border)
+    for what, a in (("x(p)", y), ("grads.p", np.moveaxis(grads.p, -1, 0))):
+        assert_same(f"{what} where p is lost", a[:, lost], np.zeros_like(a[:, lost]))
+        assert_same(f"{what} where p is NaN", a[:, nan], np.full_like(a[:, nan], np.nan))
+    kept = np.where((lost | nan)[..., None], p.dtype.type(1e30), p)
+    expected = i.sample_backward(grad, x, kept, border=problem.border)
+    assert_same("grads.x", grads.x, expected.x)
 
 
-@law(families=EXACT, follows=False, **CONV2D)
+@law(families=EXACT, dtypes=ALL, follows=False, **CONV2D)
 def conv2d_is_exact(i: Implementation, problem: Problem) -> None:
     """(1): y and its gradients equal the reference in float64, bit for bit."""
     y, grads = _conv2d(REFERENCE, problem.cast("float64"))

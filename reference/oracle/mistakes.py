@@ -69,7 +69,9 @@ PLAIN: Wrong = {
 }
 SAMPLE: Wrong = {
     "the x-first order of p": lambda c: c(p=c.p[..., ::-1].copy()),
-    "a clamped border": lambda c: c(p=np.clip(c.p, 0, np.subtract(c.x.shape[1:], 1, dtype="i2"))),
+    "a clamped border": lambda c: c(
+        p=np.clip(c.p, 0, np.subtract(c.x.shape[1:], 1).astype(c.p.dtype))
+    ),
     **BORDERS,
     "the nearest pixel": lambda c: c(p=np.floor(c.p + 0.5)),
     "the pixel of floor(p), without interpolation": lambda c: c(p=np.floor(c.p)),

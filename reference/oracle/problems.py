@@ -76,7 +76,10 @@ class Problem:
 
     def code(self) -> str:
         """Python that makes this problem again (before any law changed it)."""
-        return f"problems.make({self.family!r}, shapes.{self.shape}, seed={self.seed})"
+        return (
+            f"problems.make({self.family!r}, shapes.{self.shape}, seed={self.seed},"
+            f" border={self.border!r}).cast({self.x.dtype.name!r})"
+        )
 
     @cached_property
     def points(self) -> Array:
@@ -175,12 +178,12 @@ def recipes(*families: str, dtype: str, fixed_shapes: bool, **limits: Any) -> An
 
 
 def some(count: int, *families: str, dtype: str, **limits: Any) -> list[Problem]:
-    """Problems without Hypothesis: seeds 0, 1, ... on the eight shapes, for sabotage."""
+    """Problems without Hypothesis: each seed 0, 1, ... draws a family, shape and border."""
     drawn = [f for f in families if dtype in FAMILIES[f].dtypes]
-    return [
-        make(
-            drawn[seed % len(drawn)], SHAPES[seed % len(SHAPES)].limited(**limits), seed,
-            border=("zero", "dcnv1")[seed // 2 % 2],
-        ).cast(dtype)
-        for seed in range(count)
-    ]  # fmt: skip
+    found = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        shape = SHAPES[rng.integers(len(SHAPES))].limited(**limits)
+        border = ("zero", "dcnv1")[rng.integers(2)]
+        found.append(make(drawn[rng.integers(len(drawn))], shape, seed, border=border).cast(dtype))
+    return found
