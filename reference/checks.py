@@ -157,8 +157,8 @@ def check_deform_conv2d(
     call.check_shape("offset", "N, 2 * G * kh * kw, Ho, Wo", (N, channels, Ho, Wo))
     call.check_shape("mask", "N, G * kh * kw, Ho, Wo", (N, G * K, Ho, Wo))
     call.check_shape("grad_output", "N, O, Ho, Wo", (N, weight.shape[0], Ho, Wo))
-    _one_of(call, "border", border, BORDERS)
-    _one_of(call, "side", side, SIDES)
+    one_of(call, "border", border, BORDERS)
+    one_of(call, "side", side, SIDES)
     return replace(geometry, offset_groups=G)
 
 
@@ -171,8 +171,8 @@ def check_sample(
     call.check_not_empty("x", dict(zip("CHW", x.shape, strict=True)))
     _points(call, p)
     call.check_shape("grad_output", "C, ...", (x.shape[0], *p.shape[:-1]))
-    _one_of(call, "border", border, BORDERS)
-    _one_of(call, "side", side, SIDES)
+    one_of(call, "border", border, BORDERS)
+    one_of(call, "side", side, SIDES)
 
 
 def check_matrix(p: Any, size: Any, border: Any, side: Any = "right") -> Pair:
@@ -180,8 +180,8 @@ def check_matrix(p: Any, size: Any, border: Any, side: Any = "right") -> Pair:
     call = Call(p=p)
     call.check_arrays({})
     _points(call, p)
-    _one_of(call, "border", border, BORDERS)
-    _one_of(call, "side", side, SIDES)
+    one_of(call, "border", border, BORDERS)
+    one_of(call, "side", side, SIDES)
     return call.pair("size", size, at_least=1)
 
 
@@ -228,8 +228,8 @@ def check_module(
     call.check_shape("offset_weight", "2 * G * kh * kw, C, kh, kw", (channels, C, kh, kw))
     call.check_shape("offset_bias", "2 * G * kh * kw,", (channels,))
     call.check_shape("grad_output", "N, O, Ho, Wo", (N, weight.shape[0], *geometry.output))
-    _one_of(call, "border", border, BORDERS)
-    _one_of(call, "side", side, SIDES)
+    one_of(call, "border", border, BORDERS)
+    one_of(call, "side", side, SIDES)
 
 
 def check_branch(weight: Any, in_channels: Any, offset_groups: Any) -> tuple[int, int]:
@@ -281,7 +281,7 @@ def _points(call: Call, p: Any) -> None:
         call.fail(f"p has shape {tuple(p.shape)}, expected (..., 2): y and x")
 
 
-def _one_of(call: Call, name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def one_of(call: Call, name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if not (isinstance(value, str) and value in allowed):
         call.fail(f"{name} is {value!r}, expected {_either(map(repr, allowed))}")
 
