@@ -6,8 +6,9 @@ device and back. Out: an array like x, of the same framework on the same device.
 imported only if an array of the call is one of its own, or a backend needs it. Gradients are not
 recorded: a PyTorch tensor that requires them is detached.
 
-Streams: the call is launched on the stream that is current in the framework of x, so nothing waits.
-If the arrays of a call bring different streams, and for JAX, whose streams are its own, it waits.
+Streams: the call is launched on the stream that is current in the framework of x (Numba: that x
+brings), where its results can be used, so nothing waits. If other arrays bring another stream, and
+for JAX, whose streams are its own, it waits for the device, before and after.
 """
 
 import os
@@ -27,7 +28,7 @@ FRAMEWORKS = {name: name for name in ("numpy", "cupy", "numba", "torch", "jax")}
 
 
 class Place(NamedTuple):
-    """Where a call runs: GPU, or None for arrays of the CPU; raw stream; whether to wait first."""
+    """Where a call runs: GPU, or None for arrays of the CPU; raw stream; whether the call waits."""
 
     device: int | None
     stream: int = 0
@@ -45,6 +46,19 @@ class _Dtype(NamedTuple):
         return self.name
 
 
+def readable(name: str, a: Any) -> Any:
+    """The array itself; if DLPack is all that it has, NumPy's view of it, or a TypeError."""
+    said = hasattr(a, "__cuda_array_interface__") or (hasattr(a, "shape") and hasattr(a, "dtype"))
+    if said or not _is_array(a):
+        return a
+    if _device(a) == CPU:
+        try:
+            return np.from_dlpack(a)
+        except (BufferError, RuntimeError) as error:
+            raise TypeError(f"{name} has DLPack that NumPy cannot read: {error}") from None
+    raise TypeError(f"{name} has DLPack alone, not on the CPU, expected shape and dtype beside it")
+
+
 def described(a: Any) -> Any:
     """What `checks` has to know of an array: itself if NumPy's, or if it is no array at all."""
     if isinstance(a, np.ndarray) or not _is_array(a):
@@ -56,7 +70,7 @@ def described(a: Any) -> Any:
 
 
 def place(given: dict[str, Any]) -> Place:
-    """The one place where all arrays of a call are; ValueError naming each if there is none."""
+    """The one place where all arrays of a call are, and the stream of x; ValueError if no such."""
     where = {name: _device(a) for name, a in given.items()}
     exact = set(where.values()) - {SOME_GPU}
     if len(exact) > 1 or (CPU in exact and SOME_GPU in where.values()):
@@ -69,8 +83,9 @@ def place(given: dict[str, Any]) -> Place:
     if not device.startswith("cuda:"):
         raise ValueError(f"the arrays are on {device}, expected {CPU} or a CUDA device")
     number = int(device.removeprefix("cuda:"))
-    streams = [_stream(a, number) for a in given.values()]
-    return Place(number, streams[0], wait=len(set(streams)) > 1)
+    streams = {name: _stream(a, number) for name, a in given.items()}
+    wait = len(set(streams.values())) > 1 or "jax" in map(framework, given.values())
+    return Place(number, streams["x"], wait)
 
 
 def like(result: Any, x: Any, place: Place) -> Any:
@@ -82,7 +97,9 @@ def like(result: Any, x: Any, place: Place) -> Any:
         return _to_jax(result, x)
     if place.device is None:
         return to_numpy(result)
-    return {"cupy": to_cupy, "numba": to_numba}.get(kind, lambda a: a)(result)
+    if kind == "numba":
+        return to_numba(result).bind(x.stream)  # the stream itself, which lives as long as this
+    return to_cupy(result) if kind == "cupy" else result
 
 
 def framework(a: Any) -> str:
@@ -102,12 +119,16 @@ def to_numpy(a: Any) -> Any:
     if kind == "cupy":
         return a.get()
     if kind == "numba":
-        return a.copy_to_host()
+        host = a.copy_to_host()
+        if a.stream != 0:
+            a.stream.synchronize()
+        return host
     return np.asarray(a) if kind in ("numpy", "jax") else np.from_dlpack(a)
 
 
 def to_numba(a: Any) -> Any:
     """As a Numba device array: a view of what is on the device, a copy of what is not."""
+    from .numba_kernels import launch
     from .numba_kernels.shim import cuda
 
     if framework(a) == "numba":
@@ -115,8 +136,8 @@ def to_numba(a: Any) -> Any:
     if _device(a) == CPU:
         host = np.ascontiguousarray(to_numpy(a))
         if host.size == 0:
-            return cuda.device_array(host.shape, host.dtype)
-        return cuda.to_device(host)
+            return launch.empty(host.shape, host.dtype)
+        return cuda.to_device(host, stream=launch.stream())
     a = _detached(a)
     if not hasattr(a, "__cuda_array_interface__"):
         a = to_cupy(a)  # DLPack, which Numba does not read
@@ -131,7 +152,7 @@ def to_cupy(a: Any) -> Any:
         return a
     if _device(a) == CPU:
         return cupy.asarray(to_numpy(a))
-    a = _detached(a)
+    a = a.bind(0) if framework(a) == "numba" else _detached(a)  # with a stream, CuPy would wait
     return cupy.asarray(a) if hasattr(a, "__cuda_array_interface__") else cupy.from_dlpack(a)
 
 
@@ -182,6 +203,8 @@ def on_numba(place: Place) -> Iterator[None]:
         stream = shim.cuda.external_stream(place.stream) if place.stream else 0
         stack.enter_context(launch.on_stream(stream))
         yield
+        if place.wait:
+            shim.cuda.synchronize()
 
 
 @contextmanager
@@ -198,14 +221,13 @@ def on_cupy(place: Place) -> Iterator[None]:
         stream = cupy.cuda.ExternalStream(place.stream) if place.stream else cupy.cuda.Stream.null
         with stream:
             yield
+        if place.wait:
+            device.synchronize()
 
 
 def _is_array(a: Any) -> bool:
-    return (
-        getattr(a, "__cuda_ndarray__", False) is True
-        or hasattr(type(a), "__dlpack__")
-        or hasattr(a, "__cuda_array_interface__")
-    )
+    has_protocol = hasattr(type(a), "__dlpack__") or hasattr(a, "__cuda_array_interface__")
+    return has_protocol or getattr(a, "__cuda_ndarray__", False) is True  # the simulator's
 
 
 def _dtype(name: str) -> Any:

@@ -7,7 +7,7 @@ every gradient          wrt, deterministic                work that is not wante
 
 Checks and messages are the reference's own; its arithmetic is not used. The keywords of them all:
 
-    backend        "cupy" or "numba"; None takes the first of them that can run
+    backend        "cupy" or "numba"; None takes the first that can run and has what is asked for
     version        "v1", "v2", ... of that backend; None takes the fastest
     precision      "exact": all arithmetic in the dtype of x, float32 for float16
     wrt            of a backward: the gradients wanted, by name, None for all; others are None
@@ -192,8 +192,9 @@ class _Call:
     """One call: its arrays by name, each also an attribute, described as `checks` wants it."""
 
     def __init__(self, operator: str, choice: Choice, **given: Any):
-        self.operator, self.choice, self.given = operator, choice, given
-        self.arrays = {name: a for name, a in given.items() if a is not None}
+        self.operator, self.choice = operator, choice
+        self.given = {name: arrays.readable(name, a) for name, a in given.items()}
+        self.arrays = {name: a for name, a in self.given.items() if a is not None}
 
     def __getattr__(self, name: str) -> Any:
         return arrays.described(self.given[name])
@@ -203,16 +204,13 @@ class _Call:
 
     def forward(self, shape: Shape, **settings: Any) -> Any:
         """Runs the operator, whose result has this shape and the dtype of x."""
+        registry.check(self.choice)
         return self._run({"y": (shape, self.x.dtype)}, settings)["y"]
 
     def backward(self, fields: Any, wrt: Iterable[str] | None, **settings: Any) -> dict[str, Any]:
         """Runs the operator for the gradients `wrt` names; those not wanted or given are None."""
-        names = fields._fields if wrt is None else (wrt,) if isinstance(wrt, str) else tuple(wrt)
-        for name in names:
-            if name not in fields._fields:
-                raise ValueError(
-                    f"wrt has {name!r}, expected names among {registry.either(fields._fields)}"
-                )
+        registry.check(self.choice)
+        names = _names(wrt, fields._fields)
         wanted = tuple(n for n in fields._fields if n in names and n in self.arrays)
         if "x" not in wanted:  # the others repeat bit for bit in every version
             self.choice = self.choice._replace(deterministic=False)
@@ -222,7 +220,6 @@ class _Call:
 
     def _run(self, results: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         """To device, launch, back. Where an array is empty all sums are: nothing is launched."""
-        registry.check(self.choice)
         place, x = arrays.place(self.arrays), self.given["x"]
         backend, version = registry.choose(self.choice, self.operator)
         with backend.on(place):
@@ -233,3 +230,16 @@ class _Call:
                 out = version.run(**taken, **settings)
                 made = out if isinstance(out, dict) else {"y": out}
             return {name: arrays.like(a, x, place) for name, a in made.items()}
+
+
+def _names(wrt: Any, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """The gradients that `wrt` asks for: all for None, one for a string."""
+    if wrt is not None and not isinstance(wrt, Iterable):
+        raise TypeError(
+            f"wrt is {wrt!r}, expected None or an iterable of names among {registry.either(fields)}"
+        )
+    names = fields if wrt is None else (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    for name in names:
+        if not (isinstance(name, str) and name in fields):
+            raise ValueError(f"wrt has {name!r}, expected names among {registry.either(fields)}")
+    return names

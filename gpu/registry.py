@@ -71,15 +71,21 @@ INSTALL = (
 
 def check(choice: Choice) -> None:
     """Rejects what is wrong whatever the machine has."""
-    if choice.precision != "exact":
+    if not isinstance(choice.deterministic, bool):
+        raise TypeError(f"deterministic is {choice.deterministic!r}, expected True or False")
+    if not (isinstance(choice.precision, str) and choice.precision == "exact"):
         raise ValueError(
             f"precision is {choice.precision!r}, expected 'exact': no registered version computes"
             " in another one yet"
         )
-    if choice.backend is not None and choice.backend not in BACKENDS:
+    if not (choice.backend is None or _names_one(choice.backend, BACKENDS)):
         raise ValueError(
             f"backend is {choice.backend!r}, expected {either(BACKENDS)} or None, the fastest that"
             " can run"
+        )
+    if not (choice.version is None or isinstance(choice.version, str)):
+        raise ValueError(
+            f"version is {choice.version!r}, expected a name such as 'v1' or None, the fastest"
         )
 
 
@@ -96,7 +102,7 @@ def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
                 f"version is {choice.version!r}, expected {either(offered)} for {operator} of"
                 f" {name!r}"
             )
-        offered = {choice.version: offered[choice.version]}
+        offered = _allowed(choice, name, operator)
     if choice.deterministic and not (repeatable := _repeatable(offered)):
         raise ValueError(
             f"deterministic is True, but the gradient of x of {operator} is not repeatable in"
@@ -114,6 +120,10 @@ def _repeatable(offered: dict[str, Version]) -> dict[str, Version]:
     return {v: version for v, version in offered.items() if version.deterministic}
 
 
+def _names_one(name: Any, registered: dict[str, Any]) -> bool:
+    return isinstance(name, str) and name in registered
+
+
 def either(words: Any) -> str:
     """'a', 'b' or 'c'."""
     *most, last = map(repr, words)
@@ -123,17 +133,22 @@ def either(words: Any) -> str:
 def _first_usable(choice: Choice, operator: str) -> str:
     """CuPy where it can run, else Numba; Numba first if its simulator has been asked for.
 
-    One that has a deterministic version goes first where that is asked for.
+    One that has the version asked for goes first, and among these one that is deterministic where
+    that is asked for.
     """
-    reasons, usable = [], []
-    for name in ("numba", "cupy") if arrays.simulated() else ("cupy", "numba"):
-        reason = BACKENDS[name].missing()
-        if reason is not None:
-            reasons.append(reason)
-        elif not choice.deterministic or _repeatable(_offered(name, operator)):
-            return name
-        else:
-            usable.append(name)
+    order = ("numba", "cupy") if arrays.simulated() else ("cupy", "numba")
+    reasons = {name: BACKENDS[name].missing() for name in order}
+    usable = [name for name in order if reasons[name] is None]
     if not usable:
-        raise RuntimeError(f"no GPU backend can run: {'; '.join(reasons)}. {INSTALL}")
+        why = "; ".join(map(str, reasons.values()))
+        raise RuntimeError(f"no GPU backend can run: {why}. {INSTALL}")
+    if choice.version is not None:
+        usable = [n for n in usable if choice.version in _offered(n, operator)] or usable
+    if choice.deterministic:
+        usable = [n for n in usable if _repeatable(_allowed(choice, n, operator))] or usable
     return usable[0]
+
+
+def _allowed(choice: Choice, name: str, operator: str) -> dict[str, Version]:
+    offered = _offered(name, operator)
+    return {v: offered[v] for v in offered if choice.version in (None, v)}

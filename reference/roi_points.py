@@ -70,6 +70,7 @@ def lines(
 
     at, i and move have one entry per bin.
     """
+    i = i.astype(at.size.dtype)  # whole numbers of 64 bits would make float32 coordinates float64
     if bins == "paper":
         return _whole_points(at, i, k, move, n, side)
     return _grid_points(bins, at, i, k, move, n, samples, side)
@@ -135,4 +136,5 @@ def _cell(y: Array, side: Side) -> tuple[Array, Array, Array]:
 
 def _rounded(a: Array) -> Array:
     """Half away from zero, as C's round; NumPy's rounds half to even."""
-    return np.trunc(a + np.copysign(a.dtype.type(0.5), a))
+    low = np.floor(np.abs(a))
+    return np.copysign(low + (np.abs(a) - low >= 0.5), a)

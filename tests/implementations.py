@@ -18,7 +18,11 @@ from deformable_convnets.reference.oracle.implementation import NAMES, REFERENCE
 
 OFFERED = {
     ("numba", "v1"): NAMES,
-    ("numba", "v2"): tuple(n for n in NAMES if n.startswith(("sample", "deform_conv2d"))),
+    ("numba", "v2"): tuple(
+        name
+        for name in NAMES
+        if name.startswith(("sample", "deform_conv2d")) or name.endswith("pool_backward")
+    ),
     ("cupy", "v1"): NAMES,
     ("numpy", "v1"): NAMES,
 }
@@ -39,10 +43,17 @@ class Entry:
 
 
 def version(backend, name):
-    """One version of a GPU backend, called with NumPy arrays."""
+    """One version of a GPU backend, called with NumPy arrays.
+
+    Where it offers the backward of an operator alone, the forward is that of v1.
+    """
+    offered = OFFERED[backend, name]
     call = {
-        operator: partial(getattr(gpu, operator), backend=backend, version=name)
-        for operator in OFFERED[backend, name]
+        operator: partial(
+            getattr(gpu, operator), backend=backend, version=name if operator in offered else "v1"
+        )
+        for operator in NAMES
+        if operator in offered or f"{operator}_backward" in offered
     }
     examples = 5 if backend == "numba" and devices.simulated() else 100
     return Implementation(f"{backend} {name}", call, examples=examples, fixed_shapes=True)

@@ -2,15 +2,13 @@
 
 import inspect
 
-import devices
 import numpy as np
 import pytest
+from implementations import ENTRIES
 
 from deformable_convnets import gpu, reference
 from deformable_convnets.gpu import bench, registry
-from deformable_convnets.gpu.cupy_kernels import array_program
 
-pytestmark = pytest.mark.skipif(bool(devices.numba_missing()), reason=devices.numba_missing())
 ROI_OPERATORS = ("roi_pool", "deform_roi_pool", "ps_roi_pool", "deform_ps_roi_pool")
 OPERATORS = [
     f"{name}{b}"
@@ -21,10 +19,9 @@ VERSIONS = {"numba": ("v1", "v2"), "numpy": ("v1",)}
 
 
 @pytest.fixture(autouse=True)
-def numpy_backend(monkeypatch):
-    """The array program on NumPy, in the place of CuPy."""
-    backend = registry.Backend(lambda: {"v1": array_program.operators(np)})
-    monkeypatch.setitem(registry.BACKENDS, "numpy", backend)
+def numba_runs(runnable):
+    """Beside Numba is the array program on NumPy, in the place of CuPy."""
+    runnable(ENTRIES["numba v1"])
 
 
 @pytest.mark.parametrize("backend", VERSIONS)
@@ -62,6 +59,23 @@ def test_deterministic_takes_a_backend_that_has_it(monkeypatch):
         choice = registry.Choice(None, None, "exact", deterministic)
         backend, _ = registry.choose(choice, "deform_conv2d_backward")
         assert backend is registry.BACKENDS[expected]
+
+
+def test_a_version_takes_a_backend_that_has_it(monkeypatch):
+    """Where CuPy could run, which comes first otherwise."""
+    monkeypatch.setitem(registry.BACKENDS, "cupy", registry.BACKENDS["numpy"])
+    monkeypatch.setattr(registry.arrays, "simulated", lambda: False)
+    for version, expected in (("v1", "cupy"), ("v2", "numba"), (None, "cupy")):
+        choice = registry.Choice(None, version, "exact")
+        backend, _ = registry.choose(choice, "deform_conv2d")
+        assert backend is registry.BACKENDS[expected]
+    choice = registry.Choice(None, "v2", "exact", deterministic=True)
+    with pytest.raises(ValueError, match="not repeatable in 'v2' of 'numba'"):
+        registry.choose(choice, "deform_conv2d_backward")
+    choice = registry.Choice(None, "v1", "exact", deterministic=True)
+    assert registry.choose(choice, "deform_conv2d_backward")[0] is registry.BACKENDS["numba"]
+    with pytest.raises(ValueError, match="version is 'v2', expected 'v1' for conv2d of 'cupy'"):
+        registry.choose(registry.Choice(None, "v2", "exact"), "conv2d")
 
 
 def test_deterministic_without_the_gradient_of_x_takes_any():
@@ -107,6 +121,25 @@ def test_choices_that_do_not_exist(keywords, message):
         gpu.deform_conv2d_backward(a, a, np.ones((1, 2, 1, 1), np.float32), a, **keywords)
 
 
+WRONG_KINDS = [
+    ({"backend": "tpu"}, ValueError, "backend is 'tpu', expected 'cupy', 'numba'"),
+    ({"backend": ["numba"]}, ValueError, r"backend is \['numba'\], expected 'cupy', 'numba'"),
+    ({"version": ["v1"]}, ValueError, r"version is \['v1'\], expected a name such as 'v1' or None"),
+    ({"version": 1}, ValueError, "version is 1, expected a name such as 'v1' or None"),
+    ({"precision": ["exact"]}, ValueError, r"precision is \['exact'\], expected 'exact'"),
+    ({"deterministic": 1}, TypeError, "deterministic is 1, expected True or False"),
+    ({"deterministic": None}, TypeError, "deterministic is None, expected True or False"),
+]
+
+
+@pytest.mark.parametrize("wrt", [None, (), "bias"])
+@pytest.mark.parametrize(("keywords", "error", "message"), WRONG_KINDS)
+def test_choices_are_checked_whatever_is_wanted(keywords, error, message, wrt):
+    a = np.ones((1, 1, 1, 1), np.float32)
+    with pytest.raises(error, match=message):
+        gpu.conv2d_backward(a, a, a, wrt=wrt, **keywords)
+
+
 def test_version_that_lacks_an_operator():
     a = np.ones((1, 1, 1, 1), np.float32)
     with pytest.raises(ValueError, match="version is 'v2', expected 'v1' for conv2d of 'numba'"):
@@ -142,6 +175,14 @@ def test_equals_the_reference(backend, version, border, dtype):
             np.testing.assert_array_equal(
                 getattr(found, name), getattr(wanted, name), name, strict=True
             )
+
+
+def test_launches_of_few_threads_are_no_mistake():
+    """Numba would warn of each one; the setting is made where Numba is imported."""
+    from numba import config
+
+    registry.BACKENDS["numba"].versions()
+    assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 0
 
 
 def test_bench_runs_at_toy_size(tmp_path, capsys):

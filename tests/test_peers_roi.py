@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import roi_peers
+from bench import report, roi, roi_peers
 from bench.agreement import agree, reaches_everything
 from bench.child import Child, python_of
 from bench.record import RECORD, record
@@ -134,7 +134,24 @@ def test_record_replaces_one_entry(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     record("a", {}, 1, 1.0, {"y": 0.5})
     assert not path.exists()
     monkeypatch.setenv("PEERS_RECORD", str(path))
-    for name, error in (("b", 0.25), ("a", 0.5), ("b", 0.125)):
+    for name, error in (("b", 0.25), ("a", 0.5), ("b", 0.75)):
         record(name, {"b": "1"}, 1, 1.0, {"y": error})
     entries = json.loads(path.read_text())
-    assert [(n, e["largest errors"]["y"]) for n, e in entries.items()] == [("a", 0.5), ("b", 0.125)]
+    assert [(n, e["largest errors"]["y"]) for n, e in entries.items()] == [("a", 0.5), ("b", 0.75)]
+
+
+def test_speeds_in_the_readme_are_those_of_the_measurement() -> None:
+    results, readme = json.loads(roi.RESULTS.read_text()), report.README.read_text()
+    assert report.section(readme, "roi") == report.roi_markdown(results)
+    results["milliseconds"]["forward"]["median"] += 1
+    assert report.section(readme, "roi") != report.roi_markdown(results)
+    with pytest.raises(ValueError, match="expected one section"):
+        report.section("# No section", "roi")
+
+
+def test_the_timed_calls_are_what_the_readme_says() -> None:
+    case = roi.problem()
+    assert case.x.shape == (1, 256, 38, 63)
+    assert case.ours().shape == (300, 256, 7, 7)
+    assert case.ours().dtype == np.float32
+    assert roi.aligned(case).options["bins"] == "align"

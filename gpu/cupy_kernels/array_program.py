@@ -19,7 +19,7 @@ from deformable_convnets.reference.geometry import Geometry
 
 from ..registry import Version
 from . import roi_program
-from .bilinear import Cells, computed
+from .bilinear import Cells, computed, computed_dtype
 
 Grads = dict[str, Any]
 
@@ -51,8 +51,7 @@ def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, geometry: Geometry) -> An
     """Equation (1): the windows that the taps see, as columns, times the weights."""
     y = xp.empty((x.shape[0], weight.shape[0], *geometry.output), x.dtype)
     for n in range(x.shape[0]):
-        columns = xp.stack([window for _, window in windows(padded(xp, x[n], geometry), geometry)])
-        y[n] = output(xp, columns.swapaxes(0, 1), weight, bias, geometry)
+        y[n] = output(xp, window_columns(xp, x[n], geometry), weight, bias, geometry)
     return y
 
 
@@ -62,14 +61,17 @@ def conv2d_backward(
 ) -> Grads:  # fmt: skip
     """The gradients of equation (1) that `wrt` names; deterministic."""
     given = {"x": x, "weight": weight, "bias": bias}
-    grads = {name: xp.zeros(given[name].shape, computed(x).dtype) for name in wrt}
+    grads = {name: xp.zeros(given[name].shape, computed_dtype(x.dtype)) for name in wrt}
     (top, _), (left, _) = geometry.padding
     for n in range(x.shape[0]):
-        map_n, grad_y = padded(xp, x[n], geometry), computed(grad_output[n])
-        columns = xp.stack([window for _, window in windows(map_n, geometry)]).swapaxes(0, 1)
-        add_parameters(xp, grads, grad_y, columns, geometry)
+        grad_y = computed(grad_output[n])
+        if "weight" in wrt:
+            add_weight(xp, grads["weight"], grad_y, window_columns(xp, x[n], geometry), geometry)
+        if "bias" in wrt:
+            grads["bias"] += grad_y.sum(axis=(1, 2))
         if "x" in wrt:
-            grad_columns, total = adjoint(xp, grad_y, weight, geometry), xp.zeros_like(map_n)
+            grad_columns = adjoint(xp, grad_y, weight, geometry)
+            total = padded(xp, grads["x"][n], geometry)
             for k, seen in windows(total, geometry):
                 seen += grad_columns[:, k].reshape(seen.shape)
             grads["x"][n] = total[:, top : top + x.shape[2], left : left + x.shape[3]]
@@ -95,17 +97,20 @@ def deform_conv2d_backward(
 ) -> Grads:  # fmt: skip
     """Equation (7) and the others that `wrt` names; on a GPU that of x is not deterministic."""
     given = {"x": x, "offset": offset, "weight": weight, "bias": bias, "mask": mask}
-    grads = {name: xp.zeros(given[name].shape, computed(x).dtype) for name in wrt}
+    grads = {name: xp.zeros(given[name].shape, computed_dtype(x.dtype)) for name in wrt}
     for n in range(x.shape[0]):
         cells = Cells(xp, locations(xp, offset[n], geometry), x.shape[2:], border, side)
-        x_n, grad_y, m = (
-            by_group(x[n], geometry),
-            computed(grad_output[n]),
-            modulation(mask, n, geometry),
-        )
-        samples = cells.read(x_n)
-        add_parameters(xp, grads, grad_y, samples * m, geometry)
-        grad_samples = adjoint(xp, grad_y, weight, geometry).reshape(samples.shape)
+        x_n, grad_y = by_group(x[n], geometry), computed(grad_output[n])
+        m = modulation(mask, n, geometry)
+        if "weight" in wrt or "mask" in wrt:
+            samples = cells.read(x_n)
+        if "weight" in wrt:
+            add_weight(xp, grads["weight"], grad_y, samples * m, geometry)
+        if "bias" in wrt:
+            grads["bias"] += grad_y.sum(axis=(1, 2))
+        if set(wrt) <= {"weight", "bias"}:
+            continue
+        grad_samples = adjoint(xp, grad_y, weight, geometry).reshape(*x_n.shape[:2], -1)
         if "mask" in wrt:
             grads["mask"][n] = (grad_samples * samples).sum(axis=1).reshape(mask.shape[1:])
         if "offset" in wrt:
@@ -132,15 +137,12 @@ def adjoint(xp: Any, grad_y: Any, weight: Any, geometry: Geometry) -> Any:
     return columns.reshape(weight.shape[1] * groups, K, -1)
 
 
-def add_parameters(xp: Any, grads: Grads, grad_y: Any, columns: Any, geometry: Geometry) -> None:
-    """Adds one image to the gradients of weight and bias, those of them that are wanted."""
-    if "weight" in grads:
-        groups, w = geometry.groups, grads["weight"]
-        grad = grad_y.reshape(groups, w.shape[0] // groups, -1)
-        rows = columns.reshape(groups, -1, grad.shape[2])
-        w += xp.matmul(grad, rows.swapaxes(1, 2)).reshape(w.shape)
-    if "bias" in grads:
-        grads["bias"] += grad_y.sum(axis=(1, 2))
+def add_weight(xp: Any, grad_weight: Any, grad_y: Any, columns: Any, geometry: Geometry) -> None:
+    """Adds one image, its columns of C*K P numbers, to the gradient of the weight."""
+    groups = geometry.groups
+    grad = grad_y.reshape(groups, grad_weight.shape[0] // groups, -1)
+    rows = columns.reshape(groups, -1, grad.shape[2])
+    grad_weight += xp.matmul(grad, rows.swapaxes(1, 2)).reshape(grad_weight.shape)
 
 
 def locations(xp: Any, offset: Any, geometry: Geometry) -> Any:
@@ -173,6 +175,12 @@ def modulation(mask: Any, n: int, geometry: Geometry) -> Any:
 def padded(xp: Any, x: Any, geometry: Geometry) -> Any:
     """One image, C H W, with its padding around it."""
     return xp.pad(computed(x), ((0, 0), *geometry.padding))
+
+
+def window_columns(xp: Any, x: Any, geometry: Geometry) -> Any:
+    """The columns of equation (1) for one image, C K Ho Wo."""
+    seen = [window for _, window in windows(padded(xp, x, geometry), geometry)]
+    return xp.stack(seen).swapaxes(0, 1)
 
 
 def windows(x: Any, geometry: Geometry) -> Iterator[tuple[int, Any]]:

@@ -12,6 +12,8 @@ Borders, kinks and points that are not finite are those of the reference; none o
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Axis(NamedTuple):
     """Equation (4), one axis: two pixels per point, clipped to the map, and g and dg there."""
@@ -78,4 +80,9 @@ class Cells:
 
 def computed(a: Any) -> Any:
     """In the dtype of the arithmetic: float32 for float16, else as it is."""
-    return a.astype("float32") if a.dtype == "float16" else a
+    return a.astype(computed_dtype(a.dtype), copy=False)
+
+
+def computed_dtype(dtype: Any) -> Any:
+    """The dtype of the arithmetic on arrays of this one."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype

@@ -10,7 +10,6 @@ On a GPU there is a thread per number. The simulator runs each CUDA thread as a 
 there it gets two blocks of a few threads, enough to exercise the loop.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -38,19 +37,21 @@ def on_stream(stream: Any) -> Iterator[None]:
         _stream.reset(token)
 
 
+def stream() -> Any:
+    """The stream of the launches, a Numba stream or 0."""
+    return _stream.get()
+
+
 def launch(kernel: Any, size: int, *arguments: Any) -> None:
     """Runs `kernel` so that its grid-stride loop covers `size` numbers; size 0 runs nothing."""
     if size > 0:
         blocks = min((size + THREADS - 1) // THREADS, BLOCKS)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Grid size")  # small arrays are no mistake
-            configured = kernel[blocks, min(THREADS, size), _stream.get()]
-        configured(*arguments)
+        kernel[blocks, min(THREADS, size), stream()](*arguments)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Any:
-    """A new device array, not initialised."""
-    return cuda.device_array(tuple(shape), np.dtype(dtype))
+    """A new device array, not initialised, that belongs to the stream of the launches."""
+    return cuda.device_array(tuple(shape), np.dtype(dtype), stream=stream())
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
@@ -66,7 +67,7 @@ def rounded(a: Any, dtype: Any) -> Any:
     if a.dtype == dtype:
         return a
     result = empty(a.shape, dtype)
-    launch(copy, a.size, a.reshape(a.size), result.reshape(a.size))
+    launch(copy, a.size, a, result.reshape(a.size))
     return result
 
 
@@ -85,10 +86,12 @@ def optional(a: Any, ndim: int, dtype: Any) -> tuple[Any, bool]:
 
 
 def reshaped(a: Any, shape: tuple[int, ...]) -> Any:
-    """A view of another shape; a copy, through host memory, of what is not contiguous."""
+    """A view of another shape; of what is not contiguous a copy, made by the device."""
     if not a.is_c_contiguous():
-        a = cuda.to_device(np.ascontiguousarray(a.copy_to_host()))
-    return a.reshape(*shape)
+        contiguous = empty((a.size,), a.dtype)
+        launch(copy, a.size, a, contiguous)
+        a = contiguous
+    return a.reshape(*shape).bind(stream())  # Numba's reshape forgets the stream
 
 
 def grid_of(geometry: Geometry) -> tuple[int, int, int, int, int, int]:
@@ -106,9 +109,9 @@ def fill(a, value):  # type: ignore[no-untyped-def]
 
 @cuda.jit
 def copy(a, result):  # type: ignore[no-untyped-def]
-    """result[t] = a[t], in the dtype of result."""
+    """result[t] is number t of `a` in C order, whatever its strides, in the dtype of result."""
     for t in range(cuda.grid(1), a.size, cuda.gridsize(1)):
-        result[t] = a[t]
+        result[t] = a.flat[t]
 
 
 @cuda.jit(device=True)

@@ -6,6 +6,7 @@ simulator looks for it. Nothing of this file computes.
 """
 
 import importlib
+import os
 
 import numpy as np
 from numba import config, cuda
@@ -29,7 +30,17 @@ def _load_on_new_numpy() -> None:
             del np.row_stack  # type: ignore[attr-defined]  # noqa: NPY201
 
 
+def _accept_small_grids() -> None:
+    """Numba warns of a grid of few blocks, at each launch; a small array is no mistake here.
+
+    Its setting is one for the process, and is left alone where the environment sets it.
+    """
+    if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
+
+
 _load_on_new_numpy()
+_accept_small_grids()
 
 
 def missing() -> str | None:

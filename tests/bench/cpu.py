@@ -12,9 +12,7 @@ Memory is NumPy's, by tracemalloc: its peak less what the call returns, in colum
 256 * 9 * 38 * 63 float32 numbers that im2col would write. BLAS's own buffers are not seen.
 """
 
-import argparse
 import datetime
-import json
 import os
 import platform
 import statistics
@@ -33,8 +31,8 @@ from deformable_convnets import reference
 
 from . import THREADS
 from .agreement import error
+from .child import Child
 from .peers import Case, OnnxRuntime, Torchvision, onnx_errors, random_case, torchvision_errors
-from .report import summary, write_section
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 C, H, W, K = 256, 38, 63, 9
@@ -126,16 +124,16 @@ def memory(call: Callable[[], Any]) -> float:
     return round((peak - sum(a.nbytes for a in arrays if a is not None)) / COLUMN_BUFFER, 3)
 
 
-def against_targets(measured: dict[str, float]) -> list[dict[str, Any]]:
+def against_targets(measured: dict[str, float], targets: dict[str, float]) -> list[dict[str, Any]]:
     return [
         {"what": what, "at most": limit, "measured": measured.get(what),
          "met": measured[what] <= limit if what in measured else None}
-        for what, limit in TARGETS.items()
+        for what, limit in targets.items()
     ]  # fmt: skip
 
 
-def machine(peer: Torchvision | None) -> dict[str, Any]:
-    versions = {name: version(name) for name in ("numpy", "scipy", "onnxruntime")}
+def machine(peer: Child | None, *packages: str) -> dict[str, Any]:
+    versions = {name: version(name) for name in packages}
     return {
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
@@ -188,7 +186,7 @@ def measure(rounds: int, python: str | None) -> dict[str, Any]:
             contenders["torchvision forward and backward"] = lambda: peer.seconds("backward")
         contenders["forward and backward"] = timed(lambda: (case.ours(), case.our_gradients()))
         times = milliseconds(contenders, rounds)
-        about |= machine(peer)
+        about |= machine(peer, "numpy", "scipy", "onnxruntime")
     both, median = "forward and backward", {name: t["median"] for name, t in times.items()}
     measured = {"forward / ONNX Runtime": median["forward"] / median["ONNX Runtime forward"]}
     if python:
@@ -200,21 +198,5 @@ def measure(rounds: int, python: str | None) -> dict[str, Any]:
     return {
         "problem": "1x256x38x63 to 256 channels, 3x3, padding 1, float32, offsets N(0, 1)",
         **about, "rounds": rounds, "milliseconds": times, "agreement": found,
-        "targets": against_targets(measured),
+        "targets": against_targets(measured, TARGETS),
     }  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--torchvision", metavar="PYTHON", help="a Python that has torchvision")
-    parser.add_argument("--output", type=Path, help="if not given, a run with torchvision replaces"
-                        f" {RESULTS.name} and a run without it writes nothing")  # fmt: skip
-    arguments = parser.parse_args()
-    results = measure(arguments.rounds, arguments.torchvision)
-    output = arguments.output or (RESULTS if arguments.torchvision else None)
-    if output:
-        output.write_text(json.dumps(results, indent=2) + "\n")
-    if output == RESULTS:
-        write_section(results)
-    print(summary(results))

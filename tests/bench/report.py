@@ -1,10 +1,14 @@
-"""A measurement in words: for the terminal, and as the section of the README, which it replaces."""
+"""A measurement in words: for the terminal, and as a section of the README, which it replaces."""
 
 from pathlib import Path
 from typing import Any
 
 README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- measured, by make bench PEERS=1 -->\n", "<!-- end of measured -->\n"
+BEGIN = {
+    "convolution": "<!-- measured, by make bench PEERS=1 -->\n",
+    "roi": "<!-- RoI pooling measured, by make bench PEERS=1 -->\n",
+}
+END = "<!-- end of measured -->\n"
 
 
 def summary(results: dict[str, Any]) -> str:
@@ -24,7 +28,7 @@ def summary(results: dict[str, Any]) -> str:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The README's section, every figure from `results`."""
+    """The README's section on convolution, every figure from `results`."""
     versions = results["versions"]
     times = {name: f"{t['median']:.0f}" for name, t in results["milliseconds"].items()}
     ratios = {t["what"]: t["measured"] for t in results["targets"]}
@@ -47,17 +51,41 @@ Forward takes {ratios["forward / ONNX Runtime"]:.2f} of ONNX Runtime's time and 
 """  # noqa: E501, RUF001
 
 
-def section(readme: str) -> str:
-    """The measured section of a README."""
-    _, begin, rest = readme.partition(BEGIN)
+def roi_markdown(results: dict[str, Any]) -> str:
+    """The README's section on RoI pooling, every figure from `results`."""
+    versions = results["versions"]
+    times = {name: f"{t['median']:.0f}" for name, t in results["milliseconds"].items()}
+    ratios = {t["what"]: t["measured"] for t in results["targets"]}
+    both, torchvision = "forward and backward", versions["torchvision"].split("+")[0]
+    return f"""\
+300 RoIs × 256 channels × 7×7 bins on one 38×63 map, 4×4 points a bin, float32, {results["threads"]} threads on {results["cores"]} cores,
+{results["cpu"]}. Medians of {results["rounds"]} calls, taken in turn, in milliseconds.
+
+| | forward | forward and backward |
+|---|---|---|
+| `deform_roi_pool`, `bins="mxnet"`, with offsets | {times["forward"]} | {times[both]} |
+| `roi_pool`, `bins="align"` | {times["align forward"]} | {times[f"align {both}"]} |
+| the same in torchvision {torchvision}: `roi_align` | {times["torchvision forward"]} | {times[f"torchvision {both}"]} |
+
+`deform_roi_pool` takes {ratios["forward / torchvision"]:.2f} of the time of `roi_align`, and {ratios[f"{both} / torchvision"]:.2f} with its gradients.
+Measured on {results["date"]} at commit {results["commit"]}, with Python {versions["python"]},
+NumPy {versions["numpy"]} and SciPy {versions["scipy"]} ([all figures](tests/bench/results/roi.json)).
+"""  # noqa: E501, RUF001
+
+
+MARKDOWN = {"convolution": markdown, "roi": roi_markdown}
+
+
+def section(readme: str, what: str = "convolution") -> str:
+    """A measured section of a README."""
+    _, begin, rest = readme.partition(BEGIN[what])
     measured, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after:
-        raise ValueError(f"expected one section between {BEGIN!r} and {END!r}")
+    if not (begin and end) or BEGIN[what] in after:
+        raise ValueError(f"expected one section between {BEGIN[what]!r} and {END!r}")
     return measured
 
 
-def write_section(results: dict[str, Any]) -> None:
+def write_section(what: str, results: dict[str, Any]) -> None:
     readme = README.read_text()
-    README.write_text(
-        readme.replace(BEGIN + section(readme) + END, BEGIN + markdown(results) + END)
-    )
+    before = BEGIN[what] + section(readme, what) + END
+    README.write_text(readme.replace(before, BEGIN[what] + MARKDOWN[what](results) + END))

@@ -128,6 +128,7 @@ FEATURES = {
     "several class groups": lambda c: c.offset is not None and c.offset.shape[1] > 2,
     "several images": lambda c: len(set(c.rois[:, 0])) > 1,
     "a RoI inside": lambda c: (_outside(c) == 0).any(),
+    "a RoI without points": lambda c: (c.ours() == 0).all(axis=(1, 2, 3)).any(),
     "a RoI partly outside": lambda c: ((_outside(c) > 0) & (_outside(c) < 4)).any(),
     "an inverted RoI": lambda c: (c.rois[:, 3:] < c.rois[:, 1:3]).any(),
     "corners at halves": lambda c: (c.rois[:, 1:] % 1 == 0.5).all(axis=1).any(),

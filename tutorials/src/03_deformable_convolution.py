@@ -258,7 +258,7 @@ assert spread[70, 70] < spread[40, 35] < spread[5, 5]
 assert np.allclose(effective_dilation(np.zeros((1, 18, 1, 1)), 3, dilation=4), 4)
 
 # %% [markdown]
-# > "we define a metric called *effective dilation* for a deformable convolution filter. It is the mean of the distances between all adjacent pairs of sampling locations in the filter." (section 4.1)
+# > "we define a metric called *effective dilation* for a deformable convolution filter. It is the mean of the distances between all adjacent pairs of sampling locations in the filter." (section 4.2)
 #
 # The paper does not say which pairs are adjacent. The library takes the 12 horizontal and vertical
 # neighbours, so a plain filter of dilation d has d, as asserted above. One caution: the number

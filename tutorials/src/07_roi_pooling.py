@@ -266,15 +266,18 @@ assert all(at == (s - 1) / (2 * s) for s, at in place.items())
 assert centred == pixels == 11.5 == 7.5 + 8 / 2  # both are in the middle
 
 # %% [markdown]
-# So without offsets the authors' operator is not equation (5), whatever the number of samples. Nor
-# are the two the same where a corner is not whole: `"mxnet"` rounds it, half away from zero as C
-# does; NumPy's `round` rounds half to even.
+# So without offsets the authors' operator is not equation (5), with few samples or many. Corners
+# that are not whole differ too: `"mxnet"` rounds them, half away from zero as C does; NumPy's
+# `round` rounds half to even.
 
 # %% tags=["check"]
 halves = np.array([[0.0, 2.5, 2.5, 8.5, 8.5]])
 authors = roi_pool(face, halves, 3, bins="mxnet")
 assert np.array_equal(authors, roi_pool(face, halves + 0.5 * (halves > 0), 3, bins="mxnet"))
 assert not np.allclose(authors, roi_pool(face, np.round(halves), 3, bins="mxnet"))
+for samples in (1, 2, 4, 16, 64):
+    authors = roi_pool(counting, box, 2, bins="mxnet", samples=samples).ravel()
+    assert not np.isclose(authors, exclusive).any() and not np.isclose(authors, inclusive).any()
 
 # %% [markdown]
 # ## Bins that move
@@ -340,7 +343,7 @@ one_bin(1, 1, -0.5, 1.5)
 # With a running kernel: choose a bin and move it.
 
 # %% tags=["widget"]
-interact(one_bin, i=(0, 2), j=(0, 2), dy=(-4, 4, 0.25), dx=(-4, 4, 0.25))
+_ = interact(one_bin, i=(0, 2), j=(0, 2), dy=(-4, 4, 0.25), dx=(-4, 4, 0.25))
 
 # %% [markdown]
 # ## Why the offsets are normalised
@@ -477,7 +480,7 @@ assert 2 * 49 * (49 * 256) + 2 * 49 == 1_229_410  # its parameters for 7x7 bins 
 #
 # ## Position-sensitive score maps
 #
-# R-FCN has no layer after the pooling. Instead, a convolution makes $k^2 (C + 1)$ *score maps*, for
+# R-FCN has no weights after the pooling. Instead, a convolution makes $k^2 (C + 1)$ *score maps*, for
 # C classes and the background: one map for each bin of each class. The map of bin (0, 0) says how
 # much a place looks like the upper left part of the object. In (5) and (6), x becomes $x_{i,j}$,
 # the score map of bin $(i, j)$. Nothing else changes.
