@@ -19,13 +19,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "deformable_convnets"
 
 REFERENCE_NAMES = [
-    "ConvGrads", "DeformConvGrads", "DeformConvModuleGrads", "DeformRoiPoolGrads", "G", "Layout",
-    "R", "RoiPoolGrads", "SampleGrads", "conv2d", "conv2d_backward", "dG", "deform_conv2d",
-    "deform_conv2d_backward", "deform_conv_module", "deform_conv_module_backward",
-    "deform_ps_roi_pool", "deform_ps_roi_pool_backward", "deform_roi_pool",
-    "deform_roi_pool_backward", "effective_dilation", "equations", "from_layout", "g",
-    "ps_roi_pool", "ps_roi_pool_backward", "roi_pool", "roi_pool_backward", "sample",
-    "sample_backward", "sampling_points", "to_layout", "zero_offset_branch",
+    "ConvGrads", "DeformConvGrads", "DeformConvModuleGrads", "DeformPsRoiPoolModuleGrads",
+    "DeformRoiPoolGrads", "DeformRoiPoolModuleGrads", "G", "Layout", "R", "RoiPoolGrads",
+    "SampleGrads", "conv2d", "conv2d_backward", "dG", "deform_conv2d", "deform_conv2d_backward",
+    "deform_conv_module", "deform_conv_module_backward", "deform_ps_roi_pool",
+    "deform_ps_roi_pool_backward", "deform_ps_roi_pool_module",
+    "deform_ps_roi_pool_module_backward", "deform_roi_pool", "deform_roi_pool_backward",
+    "deform_roi_pool_module", "deform_roi_pool_module_backward", "effective_dilation",
+    "equations", "from_layout", "g", "ps_roi_pool", "ps_roi_pool_backward", "roi_pool",
+    "roi_pool_backward", "sample", "sample_backward", "sampling_points", "to_layout",
+    "zero_offset_branch",
 ]  # fmt: skip
 GPU_FUNCTIONS = [
     "conv2d", "conv2d_backward", "deform_conv2d", "deform_conv2d_backward", "deform_ps_roi_pool",

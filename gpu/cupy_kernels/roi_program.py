@@ -134,8 +134,9 @@ def bins_of(
     dy = dx = xp.zeros((geometry.classes, len(chosen), kh, kw), f)
     if offset is not None:
         field = computed(offset[chosen]).reshape(len(chosen), -1, 2, *geometry.part)
-        field = by_part_of_bin(xp, field, geometry) * f.type(geometry.gamma)
-        dy, dx = field[:, :, 0] * y_at.size, field[:, :, 1] * x_at.size
+        with np.errstate(invalid="ignore", over="ignore"):  # an infinite offset, an empty RoI
+            field = by_part_of_bin(xp, field, geometry) * f.type(geometry.gamma)
+            dy, dx = field[:, :, 0] * y_at.size, field[:, :, 1] * x_at.size
     i, j = xp.arange(kh, dtype=f)[:, None], xp.arange(kw, dtype=f)
     y = lines(xp, rule, y_at, i, kh, dy, shape[2], samples, side)
     x = lines(xp, rule, x_at, j, kw, dx, shape[3], samples, side)

@@ -80,7 +80,7 @@ def measure(rounds: int, python: str | None) -> dict[str, Any]:
     median = {name: t["median"] for name, t in times.items()}
     measured = {
         f"{what} / torchvision": round(median[what] / median[f"torchvision {what}"], 3)
-        for what in ("forward", BOTH, "align forward", f"align {BOTH}")
+        for what in ("forward", BOTH)
         if python
     }
     return {
