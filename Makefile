@@ -4,10 +4,12 @@
 #   make lab PYTHON=python3.12            another Python, 3.11 or newer, for a new environment
 #   make lab ARGS='--no-browser'          options for the program that a target runs
 #   make bench PEERS=1                    with torchvision, in an environment of its own (6 GB)
+#   make test-peers PEER='mxnet openvino' without it; MXNet needs a python3.11: PYTHON311=...
 
 PYTHON ?= python3
 VENV = .venv
-PEERS_VENV = .venv-peers
+PYTHON311 = python3.11
+PEER = torchvision mxnet openvino
 # -e: the files of this checkout. Empty: a copy of them, as a user has it.
 EDITABLE = -e
 ARGS =
@@ -44,11 +46,11 @@ test-gpu: $(TEST)  ## the suite on a GPU, which must be there, and compute-sanit
 	then compute-sanitizer --target-processes all --error-exitcode 1 $(BIN)/pytest $(SANITIZED); \
 	else echo "compute-sanitizer is not on the PATH: memory errors were not looked for"; fi
 
-test-peers: $(TEST) $(PEERS_VENV)/.installed  ## ONNX Runtime and torchvision against the reference
-	$(BIN)/pytest tests/test_peers.py $(ARGS)
+test-peers: $(TEST) $(patsubst %,.venv-%/.installed,$(PEER:torchvision=peers))  ## other libraries against the reference
+	PEERS_RECORD=tests/bench/results/peers.json $(BIN)/pytest tests/test_peers*.py $(ARGS)
 
-bench: $(TEST) $(if $(PEERS),$(PEERS_VENV)/.installed)  ## measure the reference on two CPU threads
-	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision $(PEERS_VENV)/bin/python) $(ARGS)
+bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference on two CPU threads
+	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision .venv-peers/bin/python) $(ARGS)
 
 bench-gpu: $(TEST)  ## measure the kernels on a GPU
 	$(BIN)/python -m deformable_convnets.gpu.bench $(ARGS)
@@ -57,7 +59,7 @@ notebooks: $(LAB)  ## make tutorials/*.ipynb from tutorials/src and run them
 	$(BIN)/python tutorials/build.py $(ARGS)
 
 clean:  ## remove all that these targets have made, the environments too
-	rm -rf $(VENV) $(PEERS_VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-mxnet .venv-openvino build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed/%-$(FILES): pyproject.toml
@@ -66,7 +68,12 @@ $(VENV)/.installed/%-$(FILES): pyproject.toml
 	$(BIN)/python $(PIP) $(EDITABLE) '.[$(shell echo '$*' | tr + ,)]'
 	@mkdir -p $(@D) && touch $@
 
-$(PEERS_VENV)/.installed:
-	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
-	$(PEERS_VENV)/bin/python $(PIP) torch torchvision numpy
+.venv-peers/.installed: PACKAGES = torch torchvision numpy
+.venv-openvino/.installed: PACKAGES = openvino
+.venv-mxnet/.installed: PACKAGES = mxnet==1.9.1 numpy==1.23.5
+.venv-mxnet/.installed: PEER_PYTHON = $(PYTHON311)
+.venv-%/.installed: PEER_PYTHON = $(PYTHON)
+.venv-%/.installed:
+	test -x $(@D)/bin/python || $(PEER_PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) $(PACKAGES)
 	@touch $@

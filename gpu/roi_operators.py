@@ -285,7 +285,7 @@ class _HostCopy:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         rois = self.call.given["rois"]
-        place = arrays.place({"rois": rois})
+        place = arrays.place({"x": rois})
         if place.device is not None and not arrays.framework(rois):  # a protocol, no method to copy
             registry.check(self.call.choice)
             backend, _ = registry.choose(self.call.choice, self.call.operator)

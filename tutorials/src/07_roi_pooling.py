@@ -526,8 +526,8 @@ show(fig)
 # %% [markdown]
 # Each bin reads its own map, here outlined. **The vote** of a class, in R-FCN, is the mean of its
 # k x k values: high when every part is where it should be, as in a RoI that fits. Slide the RoI
-# sideways, and the vote falls to nothing. With all spots in one map, read by all bins, it falls by
-# a third (next figure).
+# sideways, and the vote falls to nearly nothing. With all spots in one map, read by all bins, it
+# falls by less than half (next figure).
 
 
 # %%
@@ -584,8 +584,8 @@ show(fig)
 # %% tags=["check"]
 middle = len(slides) // 2
 assert slides[middle] == 0 and votes.index(max(votes)) == middle
-assert votes[middle] > 3 * max(votes[middle - 5], votes[middle + 5])
-assert blind[middle] < 1.5 * min(blind[middle - 5], blind[middle + 5])
+assert max(votes[0], votes[-1]) < votes[middle] / 10
+assert min(blind) > blind[middle] / 2
 assert vote(roi, learnt) > 1.5 * vote(roi)
 assert min(climbed) > max(votes)
 
