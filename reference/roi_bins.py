@@ -9,6 +9,7 @@ which. The row of a bin is the product of its lines on the two axes, from `roi_p
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,6 +19,7 @@ from scipy.sparse import csr_array
 from . import roi_layout as layout
 from .bilinear import Matrix, Side, as_given, computed
 from .geometry import RoiGeometry
+from .layout import Shape
 from .roi_points import Lines, lines, span
 
 
@@ -95,12 +97,13 @@ def pool_backward(
     a, b = layout.parts(i, j, geometry)
     grad_offset = np.zeros((len(rois), geometry.classes, 2, *geometry.part), grad.dtype)
     for d in (0, 1):
-        np.add.at(grad_offset, (r, p, d, a, b), grad_p[:, d])
+        where: Any = (r, p, d, a, b)
+        np.add.at(grad_offset, where, grad_p[:, d])
     return as_given(grad_x, x), as_given(grad_offset.reshape(offset.shape), offset)
 
 
 def bins_of(
-    shape: layout.Shape,
+    shape: Shape,
     rois: Array,
     offset: Array | None,
     geometry: RoiGeometry,
@@ -122,7 +125,7 @@ def bins_of(
     y = lines(geometry.bins, y_at, i, kh, move[:, 0], H, geometry.samples, side)
     x = lines(geometry.bins, x_at, j, kw, move[:, 1], W, geometry.samples, side)
     maps = layout.maps(rois[:, 0].astype(np.int64), p, i, j, geometry)
-    count = y.count * x.count
+    count = y.number * x.number
     return Bins(
         y,
         x,

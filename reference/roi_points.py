@@ -8,7 +8,7 @@ sum over their columns. A rule therefore lays points on one axis only, and retur
     q      the pixels around its points, as many for every bin
     g      sum over its points y of g(q, y)
     dg     the derivative of that sum in y: what the offset's gradient needs
-    count  how many points the mean divides by
+    number how many points the mean divides by
 
 "paper"  equations (5) and (6): h = (y2 - y1) s, y2 exclusive, nothing rounded; bin i of k has all
          whole p with floor(i h / k) <= p < ceil((i + 1) h / k), at y1 s + p. Outside the map x is
@@ -47,7 +47,7 @@ class Lines(NamedTuple):
     q: Int[Array, "B width"]
     g: Float[Array, "B width"]
     dg: Float[Array, "B width"]
-    count: Float[Array, " B"]
+    number: Float[Array, " B"]
 
 
 def span(first: Any, last: Any, scale: float, bins: str) -> Span:

@@ -31,7 +31,7 @@ def roi_pool(
     """Equation (5): y(i, j) = sum over p in bin(i, j) of x(p0 + p) / n_ij.
 
     x              N C H W
-    rois           R 5: batch index, x1, y1, x2, y2; times spatial_scale, pixels of x
+    rois           R 5, floating: batch index, x1, y1, x2, y2; times spatial_scale, pixels of x
     output_size    (kh, kw) bins, or an int for both
     bins, samples  which points a bin has: "paper", "mxnet" or "align" with samples**2 of them (4
                    unless given); see `roi_points`

@@ -90,9 +90,9 @@ def plain_operators_are_group_one(i: Implementation, problem: RoiProblem) -> Non
         assert_same("y", i.deform_roi_pool(*args, gamma=p.gamma, **options), forward(i, p))
         grads = i.deform_roi_pool_backward(p.grad_output, *args, gamma=p.gamma, **options)
         assert_same_grads(grads, backward(i, p))
-    plain, args = p.with_(offset=None), (p.x, p.rois, size)
-    assert_same("y without offsets", i.roi_pool(*args, **options), forward(i, plain))
-    x = i.roi_pool_backward(p.grad_output, *args, **options).x
+    plain, boxes = p.with_(offset=None), (p.x, p.rois, size)
+    assert_same("y without offsets", i.roi_pool(*boxes, **options), forward(i, plain))
+    x = i.roi_pool_backward(p.grad_output, *boxes, **options).x
     assert_same("grads.x without offsets", x, backward(i, plain).x)
 
 
