@@ -64,7 +64,8 @@ BACKENDS: dict[str, Backend] = {
 INSTALL = (
     'Install with pip install "deformable-convnets[gpu]" for CUDA 13, or'
     ' pip install "deformable-convnets[gpu-cuda12]" for CUDA 12, on a machine with an NVIDIA GPU'
-    " and its driver; or set NUMBA_ENABLE_CUDASIM=1 before Python starts, to run the Numba kernels,"
+    " and its driver; or install numba-cuda alone and set NUMBA_ENABLE_CUDASIM=1 before Python"
+    " starts, to run the Numba kernels,"
     " slowly, in a simulator on the CPU"
 )
 

@@ -1,6 +1,6 @@
 """Offsets on their own: where the taps read, how far they spread, and other libraries' layouts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -161,7 +161,7 @@ def to_layout(
     return moved.reshape([int(np.prod([sizes[a] for a in w])) for w in pattern.axes.split()])
 
 
-def _pattern(name: str, kernel_size: int | Pair | None) -> tuple[_Pattern, Pair]:
+def _pattern(name: Any, kernel_size: int | Pair | None) -> tuple[_Pattern, Pair]:
     if not isinstance(name, str) or name not in LAYOUTS:
         raise ValueError(f"name is {name!r}, expected one of {', '.join(map(repr, LAYOUTS))}")
     pattern = LAYOUTS[name]

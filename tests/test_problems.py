@@ -112,3 +112,16 @@ def test_a_point_rounded_onto_a_kink_is_within_the_bound(border, column):
     assert max(slope.max(), y.max()) > 1
     assert (slope <= tolerance.offset).all()
     assert (y <= tolerance.y).all()
+
+
+@pytest.mark.parametrize(
+    ("families", "dtype", "words"),
+    [
+        (("bas",), "float32", "there is no family 'bas', only base, kinks"),
+        (("f64",), "float32", "no family of .* holds dtype 'float32'"),
+        ((), "float64", "no family of"),
+    ],
+)
+def test_families_have_names(families, dtype, words):
+    with pytest.raises(ValueError, match=words):
+        problems.some(4, *families, dtype=dtype)

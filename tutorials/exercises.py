@@ -39,7 +39,7 @@ from deformable_convnets.reference.oracle.mistakes import Mistake
 
 def verdict(name: str, answer: Callable[..., Any]) -> str:
     """What `check` says."""
-    exercise = EXERCISES[name]
+    exercise = named(name)
     for i in range(exercise.problems):
         args = exercise.problem(np.random.default_rng(zlib.crc32(f"{name} {i}".encode())))
         try:
@@ -56,6 +56,13 @@ def verdict(name: str, answer: Callable[..., Any]) -> str:
     return f"{name}: right, on {exercise.problems} hidden problems."
 
 
+def named(name: str) -> Exercise:
+    """The exercise of this name."""
+    if name not in EXERCISES:
+        raise ValueError(f"there is no exercise {name!r}, only {', '.join(EXERCISES)}")
+    return EXERCISES[name]
+
+
 def check(name: str, answer: Callable[..., Any]) -> None:
     """Compare an answer with the oracle, and say what is the matter with it."""
     print(verdict(name, answer))
@@ -63,7 +70,7 @@ def check(name: str, answer: Callable[..., Any]) -> None:
 
 def hint(name: str) -> None:
     """The next hint; after the last one, it again."""
-    exercise = EXERCISES[name]
+    exercise = named(name)
     print(exercise.hints[min(exercise.hinted, len(exercise.hints) - 1)])
     exercise.hinted += 1
 

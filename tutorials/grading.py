@@ -37,6 +37,8 @@ def of_operator(op: str, problem: Any, *hints: str, **options: Any) -> Exercise:
 def complaint(exercise: Exercise, result: Any, args: tuple[Any, ...]) -> str | None:
     """None where the result is right, else the mistake that gives it, or how it differs."""
     right = exercise.right(*args)
+    if result is None:
+        return "Your function returned None: is there a return at its end?"
     if agree(result, right):
         return None
     outcomes = [(m.name, m.run(*args)) for m in exercise.wrong]
@@ -44,7 +46,7 @@ def complaint(exercise: Exercise, result: Any, args: tuple[Any, ...]) -> str | N
     if names:
         return f"Your result equals {' or '.join(names)}."
     if not isinstance(right, np.ndarray):
-        return f"Your result is {result!r}, expected {right!r} for {args!r}."
+        return f"Your result is {result!r}, expected {right!r} for {args!s:.200}."
     result = np.asarray(result)
     if result.shape != right.shape:
         return f"Your result has shape {result.shape}, expected {right.shape}."

@@ -34,6 +34,10 @@ class Implementation:
     examples: int = 200
     fixed_shapes: bool = False
 
+    def offers(self, *operators: str) -> bool:
+        """Whether it has all of these operators."""
+        return set(operators) <= set(self.call)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = self.__dict__.get("call", {})  # not there while a copy is being made
         if name not in call:

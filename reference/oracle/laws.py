@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from .compare import assert_same
 from .implementation import REFERENCE, Implementation
-from .problems import Problem
+from .problems import Problem, some
 
 EXACT = ("base", "kinks", "wide-x", "wide-w", "f64", "far")
 NEAR = ("base", "kinks")
@@ -36,6 +36,10 @@ class Law:
     limits: dict[str, Any] = field(default_factory=dict)
     operators: tuple[str, ...] = ("deform_conv2d", "deform_conv2d_backward")
     follows: bool = True
+
+    def problems(self, count: int, dtype: str) -> list[Problem]:
+        """Problems that this law is about: `problems.some` with its families and limits."""
+        return some(count, *self.families, dtype=dtype, **self.limits)
 
 
 LAWS: dict[str, Law] = {}
@@ -79,7 +83,7 @@ def assert_same_grads(grads: Any, expected: Any) -> None:
             assert_same(f"grads.{name}", got, value)
 
 
-@law(families=EXACT, follows=False)
+@law(families=EXACT, follows=False, operators=("deform_conv2d",))
 def forward_is_exact(i: Implementation, problem: Problem) -> None:
     """(2): y equals the reference in float64, bit for bit."""
     expected = forward(REFERENCE, problem.cast("float64")).astype(problem.x.dtype)
@@ -148,7 +152,7 @@ def zero_offset_is_convolution(i: Implementation, problem: Problem) -> None:
     )
 
 
-@law(limits={"padding": ((2, 1), (1, 2))})
+@law(limits={"padding": ((2, 1), (1, 2))}, operators=("deform_conv2d",))
 def whole_offset_is_shift(i: Implementation, problem: Problem) -> None:
     """One whole offset everywhere is (1) on a shifted map: only the padding changes hands."""
     rng = np.random.default_rng(problem.seed)
@@ -164,7 +168,7 @@ def whole_offset_is_shift(i: Implementation, problem: Problem) -> None:
     assert_same("y", forward(i, problem, offset=offset, mask=None, border="zero"), expected)
 
 
-@law()
+@law(operators=("deform_conv2d",))
 def linear_in_x_and_weight(i: Implementation, problem: Problem) -> None:
     """y(a + b) = y(a) + y(b) for x and for weight."""
     problem = problem.with_(bias=None)

@@ -147,6 +147,17 @@ def _mask(f: Family, rng: np.random.Generator, size: tuple[int, ...]) -> Array |
     return rng.integers(0, 5, size) / 4 if wanted else None
 
 
+def _drawn(families: tuple[str, ...], dtype: str) -> list[str]:
+    """The families that `dtype` can hold; ValueError for an unknown name, or if none is left."""
+    unknown = [family for family in families if family not in FAMILIES]
+    if unknown:
+        raise ValueError(f"there is no family {unknown[0]!r}, only {', '.join(FAMILIES)}")
+    drawn = [family for family in families if dtype in FAMILIES[family].dtypes]
+    if not drawn:
+        raise ValueError(f"no family of {families} holds dtype {dtype!r}")
+    return drawn
+
+
 class Recipe(NamedTuple):
     """What a problem is made from; Hypothesis draws this, and shrinks it."""
 
@@ -168,7 +179,7 @@ def recipes(*families: str, dtype: str, fixed_shapes: bool, **limits: Any) -> An
 
     return st.builds(
         Recipe,
-        family=st.sampled_from([f for f in families if dtype in FAMILIES[f].dtypes]),
+        family=st.sampled_from(_drawn(families, dtype)),
         shape=(st.sampled_from(SHAPES) if fixed_shapes else shapes()).map(
             lambda shape: shape.limited(**limits)
         ),
@@ -179,7 +190,7 @@ def recipes(*families: str, dtype: str, fixed_shapes: bool, **limits: Any) -> An
 
 def some(count: int, *families: str, dtype: str, **limits: Any) -> list[Problem]:
     """Problems without Hypothesis: each seed 0, 1, ... draws a family, shape and border."""
-    drawn = [f for f in families if dtype in FAMILIES[f].dtypes]
+    drawn = _drawn(families, dtype)
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
