@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from .compare import assert_between, assert_same
+from .compare import assert_between, assert_same, assert_within
 from .implementation import REFERENCE, Implementation
 from .laws import assert_same_grads, strange_numbers
+from .roi_bounds import tolerances
 from .roi_problems import FAMILIES, RULES, RoiProblem
 
 Check = Callable[[Implementation, RoiProblem], None]
@@ -258,6 +259,21 @@ def pooling_leaves_its_arguments_alone(i: Implementation, problem: RoiProblem) -
     for name, a in kept.items():
         if a is not None:
             assert_same(f"{name} after the call", getattr(problem, name), a)
+
+
+@law(families=("odd",), follows=False)
+def float_sums_stay_within_bounds(i: Implementation, problem: RoiProblem) -> None:
+    """On ordinary numbers in x, at exact points, only sums round: u (4 terms + 8) sum |terms|."""
+    rng, dtype = np.random.default_rng(problem.seed), problem.x.dtype
+    x, grad = (rng.normal(size=a.shape).astype(dtype) for a in (problem.x, problem.grad_output))
+    given = problem.with_(x=x, grad_output=grad)
+    exact = given.cast("float64")
+    bounds = tolerances(exact, float(np.finfo(dtype).eps) / 2)
+    assert_within("y", forward(i, given), forward(REFERENCE, exact), bounds[0])
+    grads, expected = backward(i, given), backward(REFERENCE, exact)
+    assert_within("grads.x", grads.x, expected.x, bounds[1])
+    if expected.offset is not None:
+        assert_within("grads.offset", grads.offset, expected.offset, bounds[2])
 
 
 def _dot(a: Array, b: Array) -> Array:
