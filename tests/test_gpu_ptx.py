@@ -22,7 +22,11 @@ NO_NVVM = 3
 CAPABILITIES = {"float32": ((7, 5), (9, 0)), "float16": ((9, 0),), "float64": ((9, 0),)}
 
 
-ATOMIC = {"deform_conv_columns.grad_x", "sample.grad_x_scattered"}
+ATOMIC = {
+    "deform_conv_columns.grad_x",
+    "roi_pool.grad_x_scattered",
+    "sample.grad_x_scattered",
+}
 
 
 @pytest.fixture(scope="module")
