@@ -35,8 +35,8 @@ def reproducer(problem):
     try:
         yield
     except Exception as error:
-        error.add_note(f"from deformable_convnets.reference.oracle import problems, shapes\n"
-                       f"problem = {problem.code()}")  # fmt: skip
+        imports = "from deformable_convnets.reference.oracle import problems, roi_problems, shapes"
+        error.add_note(f"{imports}\nproblem = {problem.code()}")
         raise
 
 

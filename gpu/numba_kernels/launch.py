@@ -7,7 +7,7 @@ right, and each number is written by one thread:
         n, o, oy, ox = index(t, y.shape)
 
 On a GPU there is a thread per number. The simulator runs each CUDA thread as a Python thread, so
-there it gets two blocks of a few threads, enough to exercise the loop.
+there it gets two blocks of two threads, enough to exercise the loop.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from deformable_convnets.reference.geometry import Geometry
 
 from .shim import SIMULATED, cuda
 
-THREADS = 8 if SIMULATED else 256
+THREADS = 2 if SIMULATED else 256
 BLOCKS = 2 if SIMULATED else 2**20
 
 _stream: ContextVar[Any] = ContextVar("stream", default=0)
