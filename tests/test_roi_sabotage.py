@@ -121,7 +121,7 @@ SABOTAGE = [
         GRADS: lambda *a, side="right", **o: (lambda g: g._replace(x=g.x / 2) if side == "left"
                                               else g)(reference.deform_ps_roi_pool_backward(
                                                   *a, side=side, **o))})),
-    ("float_sums_stay_within_bounds", "summed in half precision",
+    ("float_sums_stay_within_bounds", "x rounded to half precision",
      on_arguments(lambda x, **_: {"x": x.astype(np.float16).astype(x.dtype)})),
     ("float_sums_stay_within_bounds", "gradient of the offset off by a thousandth",
      on_grads(lambda g, **_: offset_of(g, lambda a: a * a.dtype.type(1.001)))),

@@ -136,10 +136,11 @@ def doubled_in_half(x, p, **options):
     return reference.sample(x, p, **options) * (2 if x.dtype == np.float16 else 1)
 
 
-def summed_in_half(x, weight, bias=None, **options):
-    """The bias added after the product was rounded to half precision."""
-    y = reference.conv2d(x, weight, **options)
-    return y if bias is None else y + (bias * y.dtype.type(1.25))[:, None, None]
+def biased_in_half(x, weight, bias=None, **options):
+    """The bias a quarter too large, in float16 alone."""
+    if bias is not None and x.dtype == np.float16:
+        bias = bias * x.dtype.type(1.25)
+    return reference.conv2d(x, weight, bias, **options)
 
 
 SABOTAGE = [
@@ -196,7 +197,7 @@ SABOTAGE = [
     ("sample_points_not_finite", "NaN read as 0",
      at_points(lambda p: np.nan_to_num(p, nan=1e30, posinf=1e30, neginf=-1e30))),
     ("sample_is_exact", "float16 computed twice as large", bug(sample=doubled_in_half)),
-    ("conv2d_is_exact", "float16 summed in float16", bug(conv2d=summed_in_half)),
+    ("conv2d_is_exact", "the bias a quarter too large in float16", bug(conv2d=biased_in_half)),
     ("zero_offset_is_convolution", "gradient of the bias averaged", on_grads(bias_averaged)),
 ]  # fmt: skip
 
