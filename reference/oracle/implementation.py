@@ -20,19 +20,23 @@ NAMES = tuple(name + end for name in OPERATORS for end in ("", "_backward"))
 
 @dataclass(frozen=True)
 class Implementation:
-    """Callables with the signatures of the reference, and what they can afford.
+    """Callables with the signatures of the reference, and what they can do and afford.
 
     call      the callables by name; every law asks for the ones it needs
     dtypes    the dtypes that are supported
+    lacks     what is not supported, in the words of `features.WORDS`; it is listed, never tried
     examples  how many problems a law may draw: 200 for a fast one, 5 for a simulated one
     fixed_shapes  whether only the eight shapes of `problems.SHAPES` are drawn
+    versions  of the libraries that it is made of
     """
 
     name: str
     call: dict[str, Callable[..., Any]] = field(repr=False)
     dtypes: tuple[str, ...] = ("float32", "float64", "float16")
+    lacks: frozenset[str] = frozenset()
     examples: int = 200
     fixed_shapes: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
 
     def offers(self, *operators: str) -> bool:
         """Whether it has all of these operators."""
