@@ -9,7 +9,7 @@
 PYTHON ?= python3
 VENV = .venv
 PYTHON311 = python3.11
-PEER = torchvision mxnet openvino
+PEER = torchvision mxnet openvino paddle
 # -e: the files of this checkout. Empty: a copy of them, as a user has it.
 EDITABLE = -e
 ARGS =
@@ -26,7 +26,7 @@ FILES := $(shell find reference gpu -type f ! -path '*__pycache__*' | LC_ALL=C s
 LAB = $(VENV)/.installed/tutorials$(GPU)-$(FILES)
 TEST = $(VENV)/.installed/test+lint$(GPU)-$(FILES)
 
-.PHONY: help lab test test-gpu test-peers bench bench-gpu notebooks clean
+.PHONY: help lab test test-gpu test-peers bench bench-gpu findings vectors notebooks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,7 +47,7 @@ test-gpu: $(TEST)  ## the suite on a GPU, which must be there, and compute-sanit
 	else echo "compute-sanitizer is not on the PATH: memory errors were not looked for"; fi
 
 test-peers: $(TEST) $(patsubst %,.venv-%/.installed,$(PEER:torchvision=peers))  ## other libraries against the reference
-	PEERS_RECORD=tests/bench/results/peers.json $(BIN)/pytest tests/test_peers*.py $(ARGS)
+	PEERS_RECORD=tests/bench/results/peers.json $(BIN)/pytest tests/test_peers*.py tests/test_oracle_peers.py $(ARGS)
 
 bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference on two CPU threads
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision .venv-peers/bin/python) $(ARGS)
@@ -55,11 +55,17 @@ bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference o
 bench-gpu: $(TEST)  ## measure the kernels on a GPU
 	$(BIN)/python -m deformable_convnets.gpu.bench $(ARGS)
 
+findings: $(TEST)  ## what the oracle finds in other libraries, those whose environment is here
+	PYTHONPATH=tests $(BIN)/python -m bench.findings $(ARGS)
+
+vectors: $(VENV)/.installed/oracle-$(FILES)  ## write test vectors for other languages into vectors/
+	$(BIN)/python -m deformable_convnets.reference.oracle.vectors $(ARGS)
+
 notebooks: $(LAB)  ## make tutorials/*.ipynb from tutorials/src and run them
 	$(BIN)/python tutorials/build.py $(ARGS)
 
 clean:  ## remove all that these targets have made, the environments too
-	rm -rf $(VENV) .venv-peers .venv-mxnet .venv-openvino build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-mxnet .venv-openvino .venv-paddle build vectors *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed/%-$(FILES): pyproject.toml
@@ -71,6 +77,7 @@ $(VENV)/.installed/%-$(FILES): pyproject.toml
 .venv-peers/.installed: PACKAGES = torch torchvision numpy
 .venv-openvino/.installed: PACKAGES = openvino
 .venv-mxnet/.installed: PACKAGES = mxnet==1.9.1 numpy==1.23.5
+.venv-paddle/.installed: PACKAGES = paddlepaddle
 .venv-mxnet/.installed: PEER_PYTHON = $(PYTHON311)
 .venv-%/.installed: PEER_PYTHON = $(PYTHON)
 .venv-%/.installed:

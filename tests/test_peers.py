@@ -7,18 +7,17 @@ ONNX Runtime is in the extra `test`. torchvision has an environment of its own, 
 import shutil
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pytest
 from bench import peers
 from bench.agreement import agree, error, reaches_everything
-from bench.child import python_of
-from bench.peers import FEATURES, Case, Torchvision, random_case
+from bench.peers import FEATURES, available, child, random_case
 from bench.record import record
 
 from deformable_convnets import reference
+from deformable_convnets.reference.oracle.child import CannotStart
 
 TOLERANCE = 1e-12  # both are float64 sums of at most 100 terms: some 1e-15 in truth
 CASES = 200
@@ -56,8 +55,10 @@ def test_equals_onnx_runtime() -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is in the extra `test`")
     cases = [random_case(seed) for seed in range(CASES)]
     reaches_everything(cases, FEATURES)
-    errors = peers.onnx_errors(cases)
-    versions = {"onnxruntime": version("onnxruntime")}
+    with child("onnxruntime") as onnx:
+        errors = peers.errors(cases, onnx)
+        versions = {"onnxruntime": onnx.versions["onnxruntime"]}
+    assert errors.keys() == {"y"}
     record("ONNX Runtime DeformConv", versions, CASES, TOLERANCE, errors)
     agree(errors, TOLERANCE)
 
@@ -78,14 +79,14 @@ def test_equals_the_node_tests_of_onnx() -> None:
 
 
 @pytest.mark.skipif(
-    not python_of("torchvision").exists(),
+    not available("torchvision"),
     reason="torchvision is in no extra; `make test-peers` installs it",
 )
 def test_equals_torchvision() -> None:
     cases = [random_case(seed, symmetric=True) for seed in range(CASES)]
     reaches_everything(cases, FEATURES, lacking=frozenset({"unequal padding"}))
-    with Torchvision() as torchvision:
-        errors = peers.torchvision_errors(cases, torchvision)
+    with child("torchvision") as torchvision:
+        errors = peers.errors(cases, torchvision)
         record("torchvision deform_conv2d", torchvision.versions, CASES, TOLERANCE, errors)
     agree(errors, TOLERANCE)
 
@@ -126,27 +127,31 @@ def dy_and_dx_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("dy_and_dx_swapped")
 def test_onnx_runtime_sees_a_swap() -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is in the extra `test`")
-    with pytest.raises(AssertionError, match="'y'"):
-        agree(peers.onnx_errors([random_case(seed) for seed in range(8)]), TOLERANCE)
+    with child("onnxruntime") as onnx, pytest.raises(AssertionError, match="'y'"):
+        agree(peers.errors([random_case(seed) for seed in range(8)], onnx), TOLERANCE)
+
+
+class Stub:
+    """Answers what the reference does, but for one array."""
+
+    def __init__(self, spoiled: str, *operators: str):
+        self.spoiled, self.operators = spoiled, list(operators)
+
+    def call(self, operator: str, arguments: dict[str, Any]) -> Any:
+        right = getattr(reference, operator)(**arguments)
+        if not operator.endswith("_backward"):
+            return 1.001 * right if self.spoiled == "y" else right
+        given = {name: a for name, a in right._asdict().items() if a is not None}
+        return {name: 1.001 * a if name == self.spoiled else a for name, a in given.items()}
 
 
 @pytest.mark.parametrize("spoiled", ["y", *peers.GRADIENTS])
-def test_torchvision_errors_sees_one_wrong_array(spoiled: str) -> None:
-    class Stub:
-        """Answers what the reference does, but for one array."""
-
-        def load(self, case: Case) -> None:
-            self.arrays = {"y": case.ours(), **case.our_gradients()._asdict()}
-
-        def results(self) -> Any:
-            given = {name: a for name, a in self.arrays.items() if a is not None}
-            return given | {name: 1.001 * a for name, a in given.items() if name == spoiled}
-
+def test_errors_sees_one_wrong_array(spoiled: str) -> None:
     cases = [random_case(seed, symmetric=True) for seed in range(8)]
-    errors = peers.torchvision_errors(cases, Stub())  # type: ignore[arg-type]
+    errors = peers.errors(cases, Stub(spoiled, "deform_conv2d", "deform_conv2d_backward"))
     assert {name for name, value in errors.items() if value > TOLERANCE} == {spoiled}
 
 
 def test_a_child_without_torchvision_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="ended with status"):
-        Torchvision(shutil.which("false") or "false")
+    with pytest.raises(CannotStart, match=r"ended with status 1; .* installs it"):
+        child("torchvision", shutil.which("false") or "false")

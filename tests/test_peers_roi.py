@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from bench import report, roi, roi_peers
 from bench.agreement import agree, reaches_everything
-from bench.child import Child, python_of
+from bench.peers import available, child
 from bench.record import RECORD, record
-from bench.roi_cases import CLEARANCE, FEATURES, RoiCase, clearance, random_case
+from bench.roi_cases import CLEARANCE, FEATURES, clearance, random_case
+from test_peers import Stub
 
 from deformable_convnets import reference
 
@@ -24,20 +25,21 @@ DOUBLE = 1e-12  # sums of at most 200 terms: some 1e-14
 ALIGN_HAS_NO = frozenset(
     {"offset", "several class groups", "parts are not bins", "groups are not bins"}
 )
+POOLING = ("deform_ps_roi_pool", "deform_ps_roi_pool_backward")
 OPENVINO_HAS_NO = frozenset({"groups are not bins"})
 
 
 def needs(peer: str) -> pytest.MarkDecorator:
     reason = f"{peer} is in no extra; `make test-peers PEER={peer}` installs it"
-    return pytest.mark.skipif(not python_of(peer).exists(), reason=reason)
+    return pytest.mark.skipif(not available(peer), reason=reason)
 
 
 @needs("mxnet")
 def test_equals_the_authors_operator_in_mxnet() -> None:
     cases = [random_case(seed, "mxnet") for seed in range(CASES)]
     reaches_everything(cases, FEATURES)
-    with roi_peers.MXNet() as mxnet:
-        errors = roi_peers.errors(cases, mxnet)
+    with child("mxnet") as mxnet:
+        errors = roi_peers.errors(cases, mxnet, "float32")
         record("MXNet DeformablePSROIPooling", mxnet.versions, len(cases), SINGLE, errors)
     assert errors.keys() == {"y", "x", "offset"}
     agree(errors, SINGLE)
@@ -47,10 +49,9 @@ def test_equals_the_authors_operator_in_mxnet() -> None:
 def test_psroipooling_of_mxnet_is_another_rule() -> None:
     """Its bins are whole pixels too, but the RoI is rounded and its last row and column counted."""
     x, rois = np.arange(64.0).reshape(1, 1, 8, 8), np.array([[0.0, 0, 0, 3, 3]])
-    with Child("mxnet") as mxnet:
-        arrays = {"data": x.repeat(4, axis=1), "rois": rois, "grad_output": np.ones((1, 1, 2, 2))}
-        mxnet.put("PSROIPooling", arrays, spatial_scale=1.0, output_dim=1, pooled_size=2)
-        theirs = mxnet.results()["y"].ravel().tolist()
+    arguments = {"x": x.repeat(4, axis=1), "rois": rois, "output_size": 2}
+    with child("mxnet") as mxnet:
+        theirs = mxnet.call("PSROIPooling", arguments).ravel().tolist()
     ours = reference.roi_pool(x, rois, 2).ravel().tolist()
     assert theirs == [4.5, 6.5, 20.5, 22.5]
     assert ours == [4.5, 5.5, 12.5, 13.5]
@@ -60,8 +61,8 @@ def test_psroipooling_of_mxnet_is_another_rule() -> None:
 def test_equals_openvino() -> None:
     cases = [random_case(seed, "openvino") for seed in range(CASES)]
     reaches_everything(cases, FEATURES, OPENVINO_HAS_NO)
-    with roi_peers.OpenVINO() as openvino:
-        errors = roi_peers.errors(cases, openvino)
+    with child("openvino") as openvino:
+        errors = roi_peers.errors(cases, openvino, "float32")
         record("OpenVINO DeformablePSROIPooling", openvino.versions, len(cases), SINGLE, errors)
     assert errors.keys() == {"y"}
     agree(errors, SINGLE)
@@ -72,29 +73,17 @@ def test_equals_openvino() -> None:
 def test_equals_torchvision(operator: str) -> None:
     cases = [random_case(seed, operator) for seed in range(CASES)]
     reaches_everything(cases, FEATURES, ALIGN_HAS_NO)
-    with roi_peers.RoiAlign() as torchvision:
+    with child("torchvision") as torchvision:
         errors = roi_peers.errors(cases, torchvision)
         record(f"torchvision {operator}", torchvision.versions, len(cases), DOUBLE, errors)
     assert errors.keys() == {"y", "x"}
     agree(errors, DOUBLE)
 
 
-class Stub:
-    """Answers what the reference does, but for one array."""
-
-    def __init__(self, spoiled: str):
-        self.spoiled = spoiled
-
-    def answers(self, case: RoiCase) -> dict[str, Any]:
-        right = {"y": case.ours(), **case.our_gradients()._asdict()}
-        given = {name: a for name, a in right.items() if a is not None}
-        return given | {name: 1.001 * a for name, a in given.items() if name == self.spoiled}
-
-
 @pytest.mark.parametrize("spoiled", ["y", "x", "offset"])
 def test_errors_sees_one_wrong_array(spoiled: str) -> None:
     cases = [random_case(seed, "mxnet") for seed in range(8)]
-    errors = roi_peers.errors(cases, Stub(spoiled))
+    errors = roi_peers.errors(cases, Stub(spoiled, *POOLING))
     assert {name for name, value in errors.items() if value > SINGLE} == {spoiled}
     with pytest.raises(AssertionError, match=spoiled):
         agree(errors, SINGLE)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from bugs import bug, computed_in, halved_coordinates
-from hypothesis import given, settings
+from hypothesis import find, given, settings
+from hypothesis.errors import NoSuchExample
 
 from deformable_convnets import reference
-from deformable_convnets.reference.oracle import bounds, problems
+from deformable_convnets.reference.oracle import bounds, features, problems, strategies
 from deformable_convnets.reference.oracle.implementation import REFERENCE
 from deformable_convnets.reference.oracle.laws import LAWS, backward, forward
 from deformable_convnets.reference.oracle.shapes import SHAPES, Shape
@@ -15,7 +16,7 @@ ALL = tuple(problems.FAMILIES)
 
 
 @settings(max_examples=100)
-@given(problems.recipes(*ALL, dtype="float64", fixed_shapes=False))
+@given(problems.recipes(*ALL, dtype="float64"))
 def test_every_problem_is_certified(recipe):
     assert problems.certified(recipe.problem("float64"))
 
@@ -125,3 +126,53 @@ def test_a_point_rounded_onto_a_kink_is_within_the_bound(border, column):
 def test_families_have_names(families, dtype, words):
     with pytest.raises(ValueError, match=words):
         problems.some(4, *families, dtype=dtype)
+
+
+def test_points_of_the_edge_family_are_within_a_pixel_of_an_edge():
+    for problem in problems.some(24, "edge", dtype="float32"):
+        s = problem.shape
+        p = reference.sampling_points(problem.offset, s.kernel, **problem.options)
+        assert (np.minimum(np.abs(p), np.abs(p - np.subtract(s.size, 1))) <= 1).all()
+
+
+def arguments(problem):
+    """Those of `deform_conv2d`, by name."""
+    names = ("x", "offset", "weight", "bias", "mask", "border")
+    return {name: getattr(problem, name) for name in names} | problem.options
+
+
+def drawn(strategy, wanted):
+    """Whether some problem that the strategy draws is as wanted."""
+    return find(strategy, lambda p: p.x.size and wanted(p), settings=settings(database=None))
+
+
+def test_strategies_draw_what_they_say():
+    outside = lambda p: (np.abs(p.offset) > 1e20).any()  # noqa: E731
+    assert drawn(strategies.exact("float64"), lambda p: p.family == "wide-x")
+    assert drawn(strategies.ordinary(), lambda p: (p.x != np.round(p.x)).all())
+    assert drawn(strategies.kink(), lambda p: (p.offset == np.floor(p.offset)).any())
+    assert drawn(strategies.border(), lambda p: p.family == "edge")
+    assert drawn(strategies.huge(), outside)
+    assert drawn(strategies.non_finite(), lambda p: np.isnan(p.offset).any())
+    assert drawn(strategies.wide_half(), lambda p: max(p.x.shape) > 2048 and p.x.dtype == "f2")
+    assert find(strategies.degenerate(), lambda p: len(p.x) == 0)
+    assert drawn(strategies.roi_exact(), lambda p: p.offset is not None)
+    assert drawn(strategies.roi_kink(), lambda p: p.offset is None)
+    with pytest.raises(NoSuchExample):
+        find(strategies.exact(), outside, settings=settings(max_examples=20, database=None))
+
+
+LACKS = [
+    "bias", "mask", "groups", "offset groups", "stride", "dilation", "padding", "uneven padding",
+    "unequal axes", "no images", "several images", "several outputs", "the dcnv1 border",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", LACKS)
+def test_no_problem_needs_what_its_scope_is_without(word):
+    def met(**scope):
+        made = problems.some(60, "base", "edge", dtype="float32", scope=problems.Scope(**scope))
+        return sum(word in features.of("deform_conv2d", arguments(p)) for p in made)
+
+    assert met()
+    assert not met(without=frozenset([word]), borders=("zero",))

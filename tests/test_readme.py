@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import devices
@@ -9,10 +10,13 @@ import pytest
 from bench import report
 
 from deformable_convnets import gpu, reference
+from deformable_convnets.reference import oracle
+from deformable_convnets.reference.oracle import features, strategies
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+ORACLE = "reference/oracle/README.md"
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", ORACLE, "reference/oracle/VECTORS.md"]
 
 
 def blocks(text: str) -> list[str]:
@@ -38,10 +42,10 @@ def missing_names(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def broken_links(text: str) -> list[str]:
+def broken_links(text: str, folder: Path = ROOT) -> list[str]:
     """Files of this repository which the text points at and which are not there."""
     targets = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    return [t for t in targets if not t.startswith("https://") and not (ROOT / t).exists()]
+    return [t for t in targets if not t.startswith("https://") and not (folder / t).exists()]
 
 
 def unknown_targets(text: str, makefile: str) -> list[str]:
@@ -62,12 +66,12 @@ def test_the_code_runs() -> None:
 
 
 def test_the_code_prints_what_a_reader_expects(capsys: pytest.CaptureFixture[str]) -> None:
-    first, oracle, _ = blocks(README)
-    namespace: dict[str, object] = {}
+    first, second, _ = blocks(README)
+    namespace: dict[str, object] = {"__name__": "__main__"}
     exec(compile(first, "README.md", "exec"), namespace)
     assert capsys.readouterr().out == "(1, 4, 7, 9) (1, 2, 7, 9) (1, 18, 7, 9) (4, 2, 3, 3)\n"
-    exec(compile(oracle, "README.md", "exec"), namespace)
-    assert f"# {capsys.readouterr().out}" in oracle
+    exec(compile(second, "README.md", "exec"), namespace)
+    assert textwrap.indent(capsys.readouterr().out, "    ") in README
 
 
 def test_the_table_has_only_names_that_import() -> None:
@@ -81,7 +85,8 @@ def test_the_table_has_only_names_that_import() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
-    assert broken_links((ROOT / document).read_text()) == []
+    path = ROOT / document
+    assert broken_links(path.read_text(), path.parent) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -118,3 +123,22 @@ def test_a_broken_link_is_seen() -> None:
 
 def test_an_unknown_target_is_seen() -> None:
     assert unknown_targets("`make lab`\n\n    make nothing\n", "lab: x\n\tmake\n") == ["nothing"]
+
+
+def unknown_names(text: str) -> list[str]:
+    """Laws, strategies and words for `lacks` that a page about the oracle names wrongly."""
+    cells = re.findall(r"^\| `strategies` \| (.*?) \|$", text, re.MULTILINE)
+    named = re.findall(r"`(\w+)`", " ".join(cells))
+    lacks = re.findall(r'"([a-z ]+)"', " ".join(re.findall(r"lacks=\[(.*?)\]", text)))
+    wrong = [name for name in named if not hasattr(strategies, name)]
+    return wrong + [word for word in lacks if word not in features.WORDS]
+
+
+def test_the_page_of_the_oracle_names_what_is_there() -> None:
+    page = (ROOT / ORACLE).read_text()
+    assert unknown_names(page) == []
+    assert unknown_names(page.replace("`kink`", "`kinky`").replace('"mask"', '"masks"')) == [
+        "kinky", "masks",
+    ]  # fmt: skip
+    public = re.findall(r"`(\w+)`", page[page.index("| `verify`") :].splitlines()[0])
+    assert all(hasattr(oracle, name) for name in ("verify", "check", *public))

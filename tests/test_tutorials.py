@@ -55,7 +55,7 @@ def code_lines(source):
 
 
 def test_every_source_has_a_notebook_and_a_link():
-    assert [s.stem[:2] for s in SOURCES] == ["01", "02", "03", "04", "07"]
+    assert [s.stem[:2] for s in SOURCES] == ["01", "02", "03", "04", "07", "13"]
     assert {p.stem for p in TUTORIALS.glob("*.ipynb")} == {s.stem for s in SOURCES}
     links = re.findall(r"\((\d\d_\w+)\.ipynb\)", (TUTORIALS / "README.md").read_text())
     assert links == [s.stem for s in SOURCES]
@@ -228,6 +228,9 @@ WRONG = {  # solution, what is put in place of what, and what the check then has
     "pixels": ("bin_offset_gradient", "slope * 0.1 * np.array(pooling.size(r))", "slope",
                "in pixels"),
     "n_ij": ("bin_offset_gradient", " / len(points), len", ", len", "without 1 / n_ij"),
+    "their order": ("first_kernel", 'to_layout(offset, "chainer", 3)', "offset",
+                    "the split layout, x first"),
+    "half undone": ("second_kernel", "-offset", "offset", "the opposite sign of the offset"),
 }  # fmt: skip
 
 

@@ -198,6 +198,18 @@ EXERCISES = {
         "Call conv2d for the offsets, then deform_conv2d_backward: that is the sampling term.",
         "The gradient of the offset is the grad_output of the branch: conv2d_backward.",
     ),
+    "first_kernel": of_operator(
+        "deform_conv2d",
+        layer,
+        "The report's diagnosis says in which order the kernel wants the channels of the offset.",
+        "An offset of our order, (9, 2) channels of dy and dx, becomes theirs by to_layout.",
+    ),
+    "second_kernel": of_operator(
+        "deform_conv2d",
+        layer,
+        "With zero offset it is not a convolution: diagnose such a result first.",
+        "Undo the first mistake in the arguments, then diagnose again, with offsets.",
+    ),
 }  # fmt: skip
 
 # The operator's own mistake visits the samples pixel by pixel, a learner's tap by tap.

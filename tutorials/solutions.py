@@ -3,6 +3,7 @@
 The notebooks never import this file: look here after you have tried.
 """
 
+import kernels
 import numpy as np
 
 from deformable_convnets.reference import (
@@ -20,6 +21,7 @@ from deformable_convnets.reference import (
     sample,
     sample_backward,
     sampling_points,
+    to_layout,
 )
 
 
@@ -156,3 +158,11 @@ def bin_offset_gradient(grad_output, x, rois, offset, k):
         slope = sample_backward(shares, x[0], points).p.sum(axis=0)
         grad[r, :, i, j] = slope * 0.1 * np.array(pooling.size(r))
     return grad
+
+
+def first_kernel(x, offset, weight):
+    return kernels.first(x, to_layout(offset, "chainer", 3), weight)
+
+
+def second_kernel(x, offset, weight):
+    return kernels.second(x, -offset, np.ascontiguousarray(weight[:, :, ::-1, ::-1]))

@@ -1,12 +1,32 @@
 """What every implementation of the operators must satisfy, ours and everybody's.
 
-    implementation.py  what is tested: six callables on NumPy arrays, and what they support
-    problems.py        exact problems, certified: any right implementation agrees bit for bit
+    from deformable_convnets.reference.oracle import verify
+    print(verify(my_deform_conv2d, dtype="float32"))
+
+    verify.py          hold an implementation to the laws; `check` is one law on one problem
+    report.py          what comes of it, as text, JSON or a test's failure
+    page.py, page_style, pictures, probes, sites, stages   as one HTML page with pictures
+    implementation.py  what is tested: callables on NumPy arrays, and what they lack
+    features.py        the words for what an implementation may lack
+    problems.py, shapes.py   exact problems, certified: any right implementation agrees bit for bit
+    strategies.py      Hypothesis strategies of problems, by what they try
+    laws.py, law.py    the laws, each a function of an implementation and a problem
     bounds.py          how far an honest float result may be from the exact one, element by element
-    laws.py            the laws, each a function of an implementation and a problem
-    roi_problems, roi_bounds, roi_laws   the same for RoI pooling
+    roi_problems, roi_laws, roi_bounds   the same for RoI pooling
     compare.py         the three assertions: the same bits, within a bound, between two values
     mistakes.py        wrong variants that people write, and which of them explains a result
+    calls.py, lifted, hunt, smaller, diagnosis, example   how `verify` calls, searches, explains
+    child.py, peers/   implementations in a process of their own, and those of other libraries
+    cli.py             dcn-verify
+    vectors.py, vector_cases, vector_list   test vectors for those without Python; VECTORS.md
 
-`problems.recipes` needs Hypothesis (the extra `oracle`); the rest needs NumPy and SciPy alone.
+`verify` needs Hypothesis (the extra `oracle`); the rest needs NumPy and SciPy alone.
 """
+
+from .implementation import Implementation
+from .laws import LAWS
+from .mistakes import diagnose
+from .report import Failure, Report
+from .verify import check, verify
+
+__all__ = ["LAWS", "Failure", "Implementation", "Report", "check", "diagnose", "verify"]

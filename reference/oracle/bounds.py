@@ -68,11 +68,30 @@ def tolerances(problem: Any, dtype: str) -> Magnitudes:
     return Magnitudes(
         bound(s.C // s.groups * K + 1, size.y, y),
         bound(per_group * K * Ho * Wo, size.x, x),
-        bound(per_group * (s.C // s.G), size.offset, _absolute_offset(problem, bent)),
+        bound(
+            per_group * (s.C // s.G),
+            _absolute_offset(problem, _differences(p, s.size, problem.border)),
+            _absolute_offset(problem, bent),
+        ),
         bound(s.N * Ho * Wo, size.weight, weight),
         None if size.bias is None else bound(s.N * Ho * Wo, size.bias),
         None if size.mask is None else bound(per_group * s.C // s.G, size.mask, mask),
     )
+
+
+def _differences(p: Array, size: Any, border: Any) -> list[Any]:
+    """|dG/dp_y| and |dG/dp_x|, the far corner added where it is the near one again.
+
+    A slope is a difference of corners. Along a replicated axis of "dcnv1" both are one pixel, and
+    it is 0; but whoever multiplies each by its weight before subtracting has rounded twice.
+    """
+    at = cells(p, size, border)
+    flat: list[Any] = [a.g.any(axis=-1) & ~a.dg.any(axis=-1) for a in (at.y, at.x)]
+    dg_y, dg_x = (
+        np.where(f[..., None], 2 * (a.g != 0), np.abs(a.dg))
+        for f, a in zip(flat, (at.y, at.x), strict=True)
+    )
+    return [at.matrix(dg_y, at.x.g), at.matrix(at.y.g, dg_x)]
 
 
 def _changes(p: Array, size: Any, border: Any, u: float) -> tuple[Any, list[Any]]:

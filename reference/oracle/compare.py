@@ -8,6 +8,34 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+ABSENT: Any = type("Absent", (), {"__repr__": lambda _: "ABSENT"})()
+"""In place of a gradient that an implementation lacks, or that a law does not compare."""
+
+
+class Mismatch(AssertionError):
+    """Arrays that differ: the first index where they do, both values and what was allowed there.
+
+    what     the name of the result, such as "grads.offset"
+    at       the index
+    actual   the value there
+    allowed  "expected", or "low" and "high", with "error" and "bound" where there are some
+    wrong, of  how many elements differ, of how many
+    """
+
+    def __init__(
+        self, what: str, at: tuple[int, ...], actual: Any, allowed: dict[str, Any],
+        wrong: int, of: int,
+    ):  # fmt: skip
+        values = ", ".join(f"{name} {value!s}" for name, value in allowed.items())
+        if of == 1 and at == (0,):  # a number, made an array to be compared
+            super().__init__(f"{what} is {actual!s}, {values}")
+        else:
+            super().__init__(
+                f"{what}{list(at)} is {actual!s}, {values}; {wrong} of {of} elements differ"
+            )
+        self.what, self.at, self.actual, self.allowed = what, at, actual, allowed
+        self.wrong, self.of = wrong, of
+
 
 def assert_same(what: str, actual: Any, expected: Array) -> None:
     """Same shape, dtype and values; NaN equals NaN, and -0.0 equals 0.0."""
@@ -26,9 +54,10 @@ def assert_within(what: str, actual: Any, expected: Array, bound: Array) -> None
 
 
 def assert_between(what: str, actual: Any, low: Array, high: Array) -> None:
-    """Same shape, and low <= actual <= high for every element: any derivative at a kink."""
+    """Same shape, and low <= actual <= high or NaN in all: any derivative at a kink."""
     _assert_shape(what, actual, low)
-    _assert_all(what, (low <= actual) & (actual <= high), actual, low=low, high=high)
+    nan = np.isnan(actual) & np.isnan(low)
+    _assert_all(what, (low <= actual) & (actual <= high) | nan, actual, low=low, high=high)
 
 
 def _assert_shape(what: str, actual: Any, expected: Array) -> None:
@@ -41,8 +70,7 @@ def _assert_shape(what: str, actual: Any, expected: Array) -> None:
 def _assert_all(what: str, right: Array, actual: Array, **allowed: Array) -> None:
     if not right.all():
         at = tuple(int(i) for i in np.argwhere(~right)[0])
-        values = ", ".join(f"{name} {a[at]!r}" for name, a in allowed.items())
-        raise AssertionError(
-            f"{what}{list(at)} is {actual[at]!r}, {values};"
-            f" {np.count_nonzero(~right)} of {right.size} elements differ"
-        )
+        values = {name: a[at] for name, a in allowed.items()}
+        if "low" in values and values["low"] == values["high"]:
+            values = {"expected": values["low"]}
+        raise Mismatch(what, at, actual[at], values, int(np.count_nonzero(~right)), right.size)

@@ -61,6 +61,12 @@ WORDS = CONVOLUTION | ROI | {
 }  # fmt: skip
 
 
+def meaning(operator: str, word: str) -> str:
+    """What a word means in a call of this operator."""
+    pools = operator.removesuffix("_backward").endswith("roi_pool")
+    return (WORDS if pools else WORDS | CONVOLUTION)[word]
+
+
 def of(operator: str, a: Mapping[str, Any]) -> set[str]:
     """The words that apply to a call, given by the names of its arguments."""
     x = a["x"]
@@ -69,7 +75,7 @@ def of(operator: str, a: Mapping[str, Any]) -> set[str]:
         x.dtype.name: True,
         "mixed dtypes": any(v.dtype != x.dtype for v in _arrays(a)),
         "strided arrays": any(not (v.flags.c_contiguous and v.flags.writeable) for v in _arrays(a)),
-        "points not finite": any((~(np.abs(p) <= 1e20)).any() for p in points),
+        "points not finite": any((~(np.abs(p.astype("f8")) <= 1e20)).any() for p in points),
         "the left derivative": a.get("side") == "left",
     }
     if operator.removesuffix("_backward") != "sample":
@@ -131,7 +137,7 @@ def _of_roi(a: Mapping[str, Any]) -> dict[str, bool]:
         "class groups": offset is not None and offset.shape[1] > 2,
         "score maps": max(sizes["group_size"]) > 1,
         "parts unlike bins": offset is not None and sizes["part_size"] != output,
-        "maps unlike bins": sizes["group_size"] != output and max(sizes["group_size"]) > 1,
+        "maps unlike bins": "group_size" in a and sizes["group_size"] != output,
         "unequal axes": any(y != x for y, x in (output, *sizes.values())),
         "spatial_scale": a["spatial_scale"] != 1,
         "samples": a["samples"] not in (None, 4),

@@ -7,6 +7,7 @@ values stays two bits below what the dtype can count, in units of its last place
 A problem is made from a family, a shape and a seed, so `Problem.code()` is a reproducer.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from . import bounds
-from .shapes import FAR, SHAPES, Shape, shapes
+from .shapes import DEGENERATE, FAR, SHAPES, WORDS, Shape, shapes
 
 MANTISSA = {"float32": 24, "float64": 53, "float16": 24}  # float16 is computed in float32
 SPARE = 2
@@ -41,7 +42,29 @@ FAMILIES = {
     "wide-w": Family(x=1, weight=4095, grad=1, mask=False, dtypes=("float32", "float64")),
     "f64": Family(x=2**19 - 1, weight=2**11 - 1, dtypes=("float64",)),
     "far": Family(),  # on the shapes FAR: coordinates up to 2060
+    "edge": Family(),  # points within a pixel of the edges of the map, and on them
+    "huge": Family(dtypes=("float32", "float64")),  # one offset in four far beyond any index
+    "degenerate": Family(),  # on the shapes DEGENERATE
 }
+FIXED = {"far": FAR, "degenerate": DEGENERATE}
+HUGE = (2.0**16, 2.0**31, 3e9, 2.0**63, 1e30)
+
+
+class Scope(NamedTuple):
+    """Which problems are drawn: what an implementation supports.
+
+    without  words of `features.WORDS` that no problem may need
+    borders, bins  the rules at the edge, and for the points of RoI bins
+    fixed_shapes   only those of SHAPES, for kernels that are compiled for each shape
+    """
+
+    without: frozenset[str] = frozenset()
+    borders: tuple[str, ...] = ("zero", "dcnv1")
+    bins: tuple[str, ...] = ("paper", "mxnet", "align")
+    fixed_shapes: bool = False
+
+
+EVERYTHING = Scope()
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,7 @@ class Problem:
     mask: Array | None
     grad_output: Array
     border: str = "zero"
+    without: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -76,9 +100,10 @@ class Problem:
 
     def code(self) -> str:
         """Python that makes this problem again (before any law changed it)."""
+        without = f", without={self.without}" if self.without else ""
         return (
             f"problems.make({self.family!r}, shapes.{self.shape}, seed={self.seed},"
-            f" border={self.border!r}).cast({self.x.dtype.name!r})"
+            f" border={self.border!r}{without}).cast({self.x.dtype.name!r})"
         )
 
     @cached_property
@@ -90,10 +115,16 @@ class Problem:
         return sampling_points(self.offset, s.kernel, **self.options)[0, 0]
 
 
-def make(family: str, shape: Shape, seed: int, *, border: str = "zero") -> Problem:
-    """The exact problem of a family, shape and seed; zeros are put in until it is certified."""
+def make(
+    family: str, shape: Shape, seed: int, *, border: str = "zero", without: Collection[str] = ()
+) -> Problem:
+    """The exact problem of a family, shape and seed; zeros are put in until it is certified.
+
+    without  what it must not need, such as "mask" or "groups", in the words of `features.WORDS`
+    """
     f, rng = FAMILIES[family], np.random.default_rng(seed)
-    s = FAR[seed % len(FAR)] if family == "far" else shape
+    fixed = FIXED.get(family, (shape,))
+    s = fixed[seed % len(fixed)].without(without)
     Ho, Wo = s.output
 
     def whole(limit: int, *size: int) -> Array:
@@ -102,12 +133,12 @@ def make(family: str, shape: Shape, seed: int, *, border: str = "zero") -> Probl
     problem = Problem(
         family, s, seed,
         x=whole(f.x, s.N, s.C, *s.size),
-        offset=_offsets(f, rng, (s.N, 2 * s.fields, Ho, Wo), 4 + max(s.size)),
+        offset=_offsets(family, rng, s),
         weight=whole(f.weight, s.O, s.C // s.groups, *s.kernel),
-        bias=whole(f.weight, s.O) if rng.integers(0, 2) else None,
-        mask=_mask(f, rng, (s.N, s.fields, Ho, Wo)),
+        bias=_unless("bias" in without, whole(f.weight, s.O) if rng.integers(0, 2) else None),
+        mask=_unless("mask" in without, _mask(f, rng, (s.N, s.fields, Ho, Wo))),
         grad_output=whole(f.grad, s.N, s.O, Ho, Wo),
-        border=border,
+        border=border, without=tuple(sorted({"bias", "mask", *WORDS} & set(without))),
     )  # fmt: skip
     while not certified(problem):
         problem = problem.with_(
@@ -131,14 +162,38 @@ def certified(problem: Problem) -> bool:
     )
 
 
-def _offsets(f: Family, rng: np.random.Generator, size: tuple[int, ...], outside: int) -> Array:
+def _unless(lacking: bool, a: Array | None) -> Array | None:
+    return None if lacking else a
+
+
+def _offsets(family: str, rng: np.random.Generator, s: Shape) -> Array:
     """Within `reach` of the grid; in half of the problems one in eight is outside any map."""
+    f, size = FAMILIES[family], (s.N, 2 * s.fields, *s.output)
     steps = int(f.reach / f.step)
     offset = rng.integers(-steps, steps + 1, size) * f.step
     if f.odd:
         offset = np.floor(offset / (2 * f.step)) * (2 * f.step) + f.step
+    if family == "edge":
+        return _to_the_edges(rng, s)
+    if family == "huge":
+        far = rng.choice(HUGE, size) * rng.choice([-1, 1], size)
+        return np.where(rng.random(size) < 1 / 4, far, offset)
     jump = rng.integers(-1, 2, size) * (rng.random(size) < 1 / 8)
-    return offset + jump * outside * rng.integers(0, 2)
+    return offset + jump * (4 + max(s.size)) * rng.integers(0, 2)
+
+
+def _to_the_edges(rng: np.random.Generator, s: Shape) -> Array:
+    """Offsets that put every coordinate at most a pixel from the first or the last one."""
+    from deformable_convnets.reference import sampling_points
+
+    size = (s.N, 2 * s.fields, *s.output)
+    options: dict[str, Any] = {
+        "stride": s.stride, "padding": s.padding, "dilation": s.dilation,
+    }  # fmt: skip
+    grid = np.moveaxis(sampling_points(np.zeros(size), s.kernel, **options), -1, 3).reshape(size)
+    last = np.broadcast_to(np.reshape(s.size, (2, 1, 1)) - 1, (s.N, s.fields, 2, *s.output))
+    edge = rng.integers(0, 2, size) * last.reshape(size)
+    return edge + rng.integers(-8, 9, size) / 8 - grid
 
 
 def _mask(f: Family, rng: np.random.Generator, size: tuple[int, ...]) -> Array | None:
@@ -147,7 +202,14 @@ def _mask(f: Family, rng: np.random.Generator, size: tuple[int, ...]) -> Array |
     return rng.integers(0, 5, size) / 4 if wanted else None
 
 
-def _drawn(families: tuple[str, ...], dtype: str) -> list[str]:
+def strange_numbers(seed: int, a: Array) -> Array:
+    """The array with one number in four infinite, huge or NaN."""
+    rng = np.random.default_rng(seed)
+    odd = rng.choice([np.inf, -np.inf, 1e30, -1e30, np.nan], a.shape).astype(a.dtype)
+    return np.where(rng.random(a.shape) < 1 / 4, odd, a)
+
+
+def _drawn(families: tuple[str, ...], dtype: str, scope: Scope = EVERYTHING) -> list[str]:
     """The families that `dtype` can hold; ValueError for an unknown name, or if none is left."""
     unknown = [family for family in families if family not in FAMILIES]
     if unknown:
@@ -155,6 +217,8 @@ def _drawn(families: tuple[str, ...], dtype: str) -> list[str]:
     drawn = [family for family in families if dtype in FAMILIES[family].dtypes]
     if not drawn:
         raise ValueError(f"no family of {families} holds dtype {dtype!r}")
+    if scope.without & {"stride", "unequal axes"}:  # the far shapes have large strides on one axis
+        drawn = [family for family in drawn if family != "far"]
     return drawn
 
 
@@ -165,36 +229,53 @@ class Recipe(NamedTuple):
     shape: Shape
     seed: int
     border: str
+    without: frozenset[str] = frozenset()
 
     def problem(self, dtype: str) -> Problem:
-        return make(self.family, self.shape, self.seed, border=self.border).cast(dtype)
+        made = make(self.family, self.shape, self.seed, border=self.border, without=self.without)
+        return made.cast(dtype)
 
 
-def recipes(*families: str, dtype: str, fixed_shapes: bool, **limits: Any) -> Any:
+def recipes(*families: str, dtype: str, scope: Scope = EVERYTHING, **limits: Any) -> Any:
     """A Hypothesis strategy of recipes for problems of these families that `dtype` can hold.
 
     limits  fields of `Shape` that a law needs to have a certain value, such as groups=1
     """
     from hypothesis import strategies as st
 
+    drawn = st.sampled_from(SHAPES) if scope.fixed_shapes else shapes()
     return st.builds(
         Recipe,
-        family=st.sampled_from(_drawn(families, dtype)),
-        shape=(st.sampled_from(SHAPES) if fixed_shapes else shapes()).map(
-            lambda shape: shape.limited(**limits)
-        ),
+        family=st.sampled_from(_drawn(families, dtype, scope)),
+        shape=drawn.map(lambda shape: shape.limited(**limits)),
         seed=st.integers(0, 2**32 - 1),
-        border=st.sampled_from(["zero", "dcnv1"]),
+        border=st.sampled_from(scope.borders),
+        without=st.just(scope.without),
     )
 
 
-def some(count: int, *families: str, dtype: str, **limits: Any) -> list[Problem]:
+def of_each(
+    seed: int, families: tuple[str, ...], dtype: str, scope: Scope, **limits: Any
+) -> list[Problem]:
+    """A problem of each of these families that `dtype` can hold."""
+    shape, border = SHAPES[seed % len(SHAPES)], scope.borders[seed % len(scope.borders)]
+    return [
+        Recipe(family, shape.limited(**limits), seed, border, scope.without).problem(dtype)
+        for family in _drawn(families, dtype, scope)
+    ]
+
+
+def some(
+    count: int, *families: str, dtype: str, scope: Scope = EVERYTHING, **limits: Any
+) -> list[Problem]:
     """Problems without Hypothesis: each seed 0, 1, ... draws a family, shape and border."""
-    drawn = _drawn(families, dtype)
+    drawn = _drawn(families, dtype, scope)
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
         shape = SHAPES[rng.integers(len(SHAPES))].limited(**limits)
-        border = ("zero", "dcnv1")[rng.integers(2)]
-        found.append(make(drawn[rng.integers(len(drawn))], shape, seed, border=border).cast(dtype))
+        border = scope.borders[rng.integers(len(scope.borders))]
+        family = drawn[rng.integers(len(drawn))]
+        made = make(family, shape, seed, border=border, without=scope.without)
+        found.append(made.cast(dtype))
     return found

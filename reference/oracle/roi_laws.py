@@ -1,48 +1,29 @@
 """The laws of RoI pooling: what equations (5), (6) and (7') promise, on exact problems.
 
-They hold for all three rules of `roi_points` unless they say which. `ROI_LAWS` has them by name.
+They hold for all three rules of `roi_points` unless they say which, and for `roi_pool`,
+`deform_roi_pool` and `ps_roi_pool` alone, as special cases of `deform_ps_roi_pool`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from .compare import assert_between, assert_same, assert_within
+from . import law as laws
+from .compare import ABSENT, assert_between, assert_same, assert_within
 from .implementation import REFERENCE, Implementation
-from .laws import assert_same_grads, strange_numbers
+from .law import LAWS, Check, assert_same_grads, given
+from .laws import dot, takes_sides
 from .roi_bounds import tolerances
-from .roi_problems import FAMILIES, RULES, RoiProblem
+from .roi_problems import FAMILIES, RoiProblem, not_finite, ordinary
 
-Check = Callable[[Implementation, RoiProblem], None]
-
-
-@dataclass(frozen=True)
-class RoiLaw:
-    """A promise: its name, what it says, of which problems, and the check; see `laws.Law`."""
-
-    name: str
-    says: str
-    check: Check = field(repr=False)
-    families: tuple[str, ...] = FAMILIES
-    dtypes: tuple[str, ...] = ("float32", "float64")
-    rules: tuple[str, ...] = RULES
-    limits: dict[str, Any] = field(default_factory=dict)
-    follows: bool = True
-
-
-ROI_LAWS: dict[str, RoiLaw] = {}
+Y, GRADS = "deform_ps_roi_pool", "deform_ps_roi_pool_backward"
 
 
 def law(**about: Any) -> Callable[[Check], Check]:
-    def register(check: Check) -> Check:
-        says = (check.__doc__ or "").splitlines()[0]
-        ROI_LAWS[check.__name__] = RoiLaw(check.__name__, says, check, **about)
-        return check
-
-    return register
+    """`law.law` for RoI pooling."""
+    return laws.law(**{"operator": Y, "families": FAMILIES, **about})
 
 
 def forward(i: Implementation, problem: RoiProblem, **changes: Any) -> Array:
@@ -72,16 +53,30 @@ def roi_forward_is_exact(i: Implementation, problem: RoiProblem) -> None:
     assert_same("y", forward(i, problem), expected)
 
 
-@law(follows=False, dtypes=("float32", "float64", "float16"))
+@law(follows=False, dtypes=("float32", "float64", "float16"), gradients=True)
 def roi_backward_is_exact(i: Implementation, problem: RoiProblem) -> None:
     """(7') and the gradient of x equal the reference in float64, on both sides of kinks."""
+    assert_right_grads(i, problem)
+
+
+def assert_right_grads(i: Implementation, problem: RoiProblem) -> None:
+    """As `laws.assert_right_grads`, for RoI pooling."""
+    ends = []
     for side in ("right", "left"):
         exact = backward(REFERENCE, problem.cast("float64"), side=side)
         cast = [v if v is None else v.astype(problem.x.dtype) for v in exact]
-        assert_same_grads(backward(i, problem, side=side), type(exact)(*cast))
+        ends.append(type(exact)(*cast))
+        if takes_sides(i):
+            assert_same_grads(backward(i, problem, side=side), ends[-1])
+    if not takes_sides(i):
+        grads = backward(i, problem)
+        assert_same_grads(grads, ends[0]._replace(offset=ABSENT))
+        for _, got in given(grads, "offset"):
+            low, high = (f(ends[0].offset, ends[1].offset) for f in (np.minimum, np.maximum))
+            assert_between("grads.offset", got, low, high)
 
 
-@law(limits={"group": (1, 1)}, follows=False)
+@law(limits={"group": (1, 1)}, follows=False, others=("roi_pool", "deform_roi_pool"))
 def plain_operators_are_group_one(i: Implementation, problem: RoiProblem) -> None:
     """With one score map, `roi_pool` and `deform_roi_pool` are the position-sensitive operators."""
     p = problem.with_(shape=problem.shape.limited(part=problem.shape.output))
@@ -89,45 +84,51 @@ def plain_operators_are_group_one(i: Implementation, problem: RoiProblem) -> Non
     if p.offset is not None and p.offset.shape[2:] == size:
         args = (p.x, p.rois, p.offset, size)
         assert_same("y", i.deform_roi_pool(*args, gamma=p.gamma, **options), forward(i, p))
-        grads = i.deform_roi_pool_backward(p.grad_output, *args, gamma=p.gamma, **options)
-        assert_same_grads(grads, backward(i, p))
+        if i.offers("deform_roi_pool_backward"):
+            grads = i.deform_roi_pool_backward(p.grad_output, *args, gamma=p.gamma, **options)
+            assert_same_grads(grads, backward(REFERENCE, p))
     plain, boxes = p.with_(offset=None), (p.x, p.rois, size)
     assert_same("y without offsets", i.roi_pool(*boxes, **options), forward(i, plain))
-    x = i.roi_pool_backward(p.grad_output, *boxes, **options).x
-    assert_same("grads.x without offsets", x, backward(i, plain).x)
+    if i.offers("roi_pool_backward"):
+        x = i.roi_pool_backward(p.grad_output, *boxes, **options).x
+        assert_same("grads.x without offsets", x, backward(REFERENCE, plain).x)
 
 
-@law()
+@law(needs=("offset",))
 def zero_offset_is_plain_pooling(i: Implementation, problem: RoiProblem) -> None:
     """(6) with zero offset is (5), and the gradient of x is the same."""
     args = (problem.x, problem.rois, problem.shape.output)
     options = {"group_size": problem.shape.group, **problem.rule}
     if problem.offset is not None:
         flat = problem.with_(offset=0 * problem.offset)
-        assert_same("y", forward(i, flat), i.ps_roi_pool(*args, **options))
-        x = i.ps_roi_pool_backward(problem.grad_output, *args, **options).x
-        assert_same("grads.x", backward(i, flat).x, x)
+        assert_same("y", forward(i, flat), REFERENCE.ps_roi_pool(*args, **options))
+        if i.offers(GRADS):
+            plain = REFERENCE.ps_roi_pool_backward(problem.grad_output, *args, **options)
+            for _, grad in given(backward(i, flat), "x"):
+                assert_same("grads.x", grad, plain.x)
 
 
-@law()
+@law(gradients=True)
 def pooling_is_adjoint(i: Implementation, problem: RoiProblem) -> None:
     """y is linear in x: <grad_output, y> = <grad_x, x>, exactly."""
-    total = _dot(problem.grad_output, forward(i, problem))
-    assert_same("<grad_x, x>", _dot(backward(i, problem).x, problem.x), total)
+    total = dot(problem.grad_output, forward(i, problem))
+    for _, grad in given(backward(i, problem), "x"):
+        assert_same("<grad_x, x>", dot(grad, problem.x), total)
 
 
-@law(families=("odd",), dtypes=("float64",))
+@law(families=("odd",), dtypes=("float64",), gradients=True, needs=("offset",))
 def offset_gradients_are_central_differences(i: Implementation, problem: RoiProblem) -> None:
     """Between kinks y is linear along each axis, also where points leave the map or are clamped."""
-    grad, rng = backward(i, problem).offset, np.random.default_rng(problem.seed)
-    for _ in range(6 if grad is not None and grad.size else 0):
-        at, ends = tuple(map(int, rng.integers(0, grad.shape))), []
-        for h in (2.0**-12, -(2.0**-12)):
-            moved = problem.offset.copy() if problem.offset is not None else grad
-            moved[at] += h
-            ends.append(_dot(problem.grad_output, forward(i, problem, offset=moved)))
-        slope = (ends[0] - ends[1]) * 2.0**11
-        assert_same(f"grads.offset{list(at)}", grad[at].reshape(1), slope)
+    rng = np.random.default_rng(problem.seed)
+    for _, grad in given(backward(i, problem), "offset"):
+        for _ in range(6 if grad.size else 0):
+            at, ends = tuple(map(int, rng.integers(0, grad.shape))), []
+            for h in (2.0**-12, -(2.0**-12)):
+                moved = np.array(problem.offset)
+                moved[at] += h
+                ends.append(dot(problem.grad_output, forward(i, problem, offset=moved)))
+            slope = (ends[0] - ends[1]) * 2.0**11
+            assert_same(f"grads.offset{list(at)}", grad[at].reshape(1), slope)
 
 
 @law(limits={"group": (1, 1)})
@@ -145,14 +146,14 @@ def constant_map_pools_to_itself(i: Implementation, problem: RoiProblem) -> None
     s, dtype = problem.shape, problem.x.dtype
     inside = np.stack([0 * problem.rois[:, 0], *[np.full(s.rois, v) for v in (3, 2, 8, 7)]], axis=1)
     small = None if problem.offset is None else np.full_like(problem.offset, 1 / 16)
-    given = problem.with_(
+    ones = problem.with_(
         x=np.ones_like(problem.x), rois=inside.astype(dtype), offset=small, spatial_scale=1.0
     )
-    y = forward(i, given)
+    y = forward(i, ones)
     assert np.abs(y - 1).max(initial=0) <= 8 * np.finfo(dtype).eps, f"y is {y}, expected 1"
-    slope = backward(i, given).offset
-    if slope is not None:
-        assert np.abs(slope).max(initial=0) <= 1e-4, f"grads.offset is {slope}, expected 0"
+    if i.offers(GRADS):
+        for _, slope in given(backward(i, ones), "offset"):
+            assert np.abs(slope).max(initial=0) <= 1e-4, f"grads.offset is {slope}, expected 0"
 
 
 @law()
@@ -173,22 +174,25 @@ def map_and_rois_move_together(i: Implementation, problem: RoiProblem) -> None:
     if problem.bins == "paper":
         assert_same("y", forward(i, first), forward(i, problem))
     near = np.zeros_like(problem.offset) if problem.offset is not None else None
-    a, b = (forward(i, given, offset=near) for given in (first, second))
+    a, b = (forward(i, one, offset=near) for one in (first, second))
     assert_same("y", b, a)
 
 
-@law()
+@law(needs=("offset",))
 def gamma_scales_the_offset(i: Implementation, problem: RoiProblem) -> None:
     """Half of gamma with twice the offset gives the same y, and half of the offset's gradient."""
     if problem.offset is not None:
         other = problem.with_(gamma=problem.gamma / 2, offset=problem.offset * 2)
         assert_same("y", forward(i, other), forward(i, problem))
-        grads, expected = backward(i, other), backward(i, problem)
-        assert_same("grads.x", grads.x, expected.x)
-        assert_same("grads.offset", grads.offset, expected.offset / 2)
+        if i.offers(GRADS):
+            grads, expected = backward(i, other), backward(i, problem)
+            for _, grad in given(expected, "x"):
+                assert_same("grads.x", grads.x, grad)
+            for _, grad in given(expected, "offset"):
+                assert_same("grads.offset", grads.offset, grad / 2)
 
 
-@law()
+@law(needs=("score maps",))
 def each_bin_reads_its_score_map(i: Implementation, problem: RoiProblem) -> None:
     """Bin (i, j) of the position-sensitive operator is that of plain pooling of its own maps."""
     s, (gh, gw), (kh, kw) = problem.shape, problem.shape.group, problem.shape.output
@@ -203,78 +207,88 @@ def each_bin_reads_its_score_map(i: Implementation, problem: RoiProblem) -> None
 @law()
 def rois_are_independent(i: Implementation, problem: RoiProblem) -> None:
     """Each RoI gives what it gives alone, in any order; their gradients of x add up."""
-    y, grads, total = forward(i, problem), backward(i, problem), np.zeros_like(problem.x)
+    y, shape, alone = forward(i, problem), problem.shape.limited(rois=1), []
     for r in reversed(range(len(problem.rois))):
         one = slice(r, r + 1)
         offset = None if problem.offset is None else problem.offset[one]
-        shape = problem.shape.limited(rois=1)
-        alone = problem.with_(
+        alone.append(problem.with_(
             rois=problem.rois[one], offset=offset, grad_output=problem.grad_output[one], shape=shape
-        )
-        assert_same(f"y[{r}]", forward(i, alone), y[one])
-        total += backward(i, alone).x
-    assert_same("the sum of grads.x", total, grads.x)
+        ))  # fmt: skip
+        assert_same(f"y[{r}]", forward(i, alone[-1]), y[one])
+    if i.offers(GRADS):
+        for _, grad in given(backward(i, problem), "x"):
+            total = sum((backward(i, roi).x for roi in alone), np.zeros_like(grad))
+            assert_same("the sum of grads.x", total, grad)
 
 
-@law(limits={"group": (1, 1), "classes": 1})
+@law(limits={"group": (1, 1), "classes": 1}, gradients=True, needs=("maps unlike bins",))
 def the_last_row_and_column_are_read(i: Implementation, problem: RoiProblem) -> None:
     """A RoI over the whole map reads every pixel of its edges, and their gradient is not 0."""
     (H, W), s = problem.shape.size, problem.shape
     last = 1 if problem.bins == "mxnet" else 0
     roi = np.array([[0, 0, 0, W - last, H - last]], problem.rois.dtype)
-    given = problem.with_(
+    whole = problem.with_(
         rois=roi, offset=None, spatial_scale=1.0, shape=s.limited(rois=1), samples=None,
         grad_output=np.ones((1, s.Cout, *s.output), problem.x.dtype),
     )  # fmt: skip
     if all(size <= 3 * k for size, k in zip((H, W), s.output, strict=True)):
-        edge = backward(i, given).x[0]
-        assert (edge[:, -1, -1] > 0).all(), f"grads.x at the last pixel is {edge[:, -1, -1]}"
+        for _, grad in given(backward(i, whole), "x"):
+            edge = grad[0, :, -1, -1]
+            assert (edge > 0).all(), f"grads.x at the last pixel is {edge}"
 
 
-@law(families=("odd",))
+@law(families=("odd",), needs=("offset", "points not finite"), prepare=not_finite)
 def offsets_not_finite(i: Implementation, problem: RoiProblem) -> None:
     """An infinite or huge offset gives 0 and no gradient, NaN stays NaN, and none reaches x."""
     if problem.offset is not None:
-        strange = problem.with_(offset=strange_numbers(problem.seed, problem.offset))
+        strange = not_finite(problem)
         assert_same("y", forward(i, strange), forward(REFERENCE, strange))
-        grads = backward(i, strange)
-        assert_same_grads(grads, backward(REFERENCE, strange))
-        assert np.isfinite(grads.x).all(), "grads.x is not finite"
+        if i.offers(GRADS):
+            grads = backward(i, strange)
+            assert_same_grads(grads, backward(REFERENCE, strange))
+            for _, grad in given(grads, "x"):
+                assert np.isfinite(grad).all(), "grads.x is not finite"
 
 
-@law()
+@law(gradients=True, needs=("the left derivative",))
 def sides_of_bins_differ_in_the_offset_alone(i: Implementation, problem: RoiProblem) -> None:
     """`side` chooses a derivative at kinks: the gradient of x does not depend on it."""
-    right, left = (backward(i, problem, side=side).x for side in ("right", "left"))
-    assert_same("grads.x", left, right)
+    right, left = (backward(i, problem, side=side) for side in ("right", "left"))
+    assert_same_grads(left, right._replace(offset=ABSENT))
 
 
-@law(follows=False)
+@law(follows=False, bare=True)
 def pooling_leaves_its_arguments_alone(i: Implementation, problem: RoiProblem) -> None:
     """No argument is written to."""
     names = ("x", "rois", "offset", "grad_output")
     kept = {n: None if getattr(problem, n) is None else getattr(problem, n).copy() for n in names}
     forward(i, problem)
-    backward(i, problem)
+    if i.offers(GRADS):
+        backward(i, problem)
     for name, a in kept.items():
         if a is not None:
             assert_same(f"{name} after the call", getattr(problem, name), a)
 
 
-@law(families=("odd",), follows=False)
+@law(families=("odd",), follows=False, prepare=ordinary)
 def float_sums_stay_within_bounds(i: Implementation, problem: RoiProblem) -> None:
     """On ordinary numbers in x, at exact points, only sums round: u (4 terms + 8) sum |terms|."""
-    rng, dtype = np.random.default_rng(problem.seed), problem.x.dtype
-    x, grad = (rng.normal(size=a.shape).astype(dtype) for a in (problem.x, problem.grad_output))
-    given = problem.with_(x=x, grad_output=grad)
-    exact = given.cast("float64")
-    bounds = tolerances(exact, float(np.finfo(dtype).eps) / 2)
-    assert_within("y", forward(i, given), forward(REFERENCE, exact), bounds[0])
-    grads, expected = backward(i, given), backward(REFERENCE, exact)
-    assert_within("grads.x", grads.x, expected.x, bounds[1])
-    if expected.offset is not None:
-        assert_within("grads.offset", grads.offset, expected.offset, bounds[2])
+    floats = ordinary(problem)
+    exact, u = floats.cast("float64"), float(np.finfo(problem.x.dtype).eps) / 2
+    bounds = dict(zip(("y", "x", "offset"), tolerances(exact, u), strict=True))
+    assert_within("y", forward(i, floats), forward(REFERENCE, exact), bounds["y"])
+    if i.offers(GRADS):
+        expected = backward(REFERENCE, exact)
+        for name, value in given(backward(i, floats), "x", "offset"):
+            assert_within(f"grads.{name}", value, getattr(expected, name), bounds[name])
 
 
-def _dot(a: Array, b: Array) -> Array:
-    return np.sum(a.astype(np.float64) * b.astype(np.float64)).reshape(1)
+@law(follows=False)
+def pooling_gives_the_same_again(i: Implementation, problem: RoiProblem) -> None:
+    """The same exact problem gives the same bits again, whatever the memory held before."""
+    assert_same("y, the second time", forward(i, problem), forward(i, problem))
+    if i.offers(GRADS):
+        assert_same_grads(backward(i, problem), backward(i, problem))
+
+
+ROI_LAWS = {name: law for name, law in LAWS.items() if law.pools}

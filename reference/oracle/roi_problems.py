@@ -5,6 +5,7 @@ or empty, or inverted. Positions are multiples of 1/16, so that G is one of 1/25
 convolution, a certificate says that the operator on absolute values can be counted exactly.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,14 +16,20 @@ from deformable_convnets.reference import roi_layout
 from deformable_convnets.reference.geometry import Pair, RoiGeometry
 from deformable_convnets.reference.roi_bins import bins_of
 
-from .problems import MANTISSA, SPARE
+from .problems import EVERYTHING, MANTISSA, SPARE, Scope, strange_numbers
+from .shapes import brief
 
 POSITION = 1 / 16
 FAMILIES = ("odd", "kinks")  # offsets that keep every point off the kinks, or put it there
 RULES = ("paper", "mxnet", "align")
+WORDS = {
+    "offset", "spatial_scale", "inverted or empty rois", "unequal axes", "score maps",
+    "maps unlike bins", "parts unlike bins", "class groups", "no rois", "several rois",
+    "several images",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RoiShape:
     """The sizes of one call; channels are given per class group and score map."""
 
@@ -35,12 +42,35 @@ class RoiShape:
     classes: int = 1
     channels: int = 2
 
+    def __repr__(self) -> str:
+        return brief(self)
+
     @property
     def Cout(self) -> int:
         return self.classes * self.channels
 
     def limited(self, **fields: Any) -> "RoiShape":
         return replace(self, **fields)
+
+    def without(self, lacks: Collection[str]) -> "RoiShape":
+        """The nearest shape that needs none of these words of `features.WORDS`."""
+        shape = self
+        if "unequal axes" in lacks:
+            square: dict[str, Any] = {
+                n: (getattr(self, n)[0],) * 2 for n in ("output", "group", "part")
+            }
+            shape = replace(shape, **square)
+        if "score maps" in lacks:
+            shape = replace(shape, group=(1, 1))
+        elif "maps unlike bins" in lacks:
+            shape = replace(shape, group=shape.output)
+        if "parts unlike bins" in lacks:
+            shape = replace(shape, part=shape.output)
+        if "class groups" in lacks:
+            shape = replace(shape, classes=1)
+        if "no rois" in lacks or "several rois" in lacks:
+            shape = replace(shape, rois=max(shape.rois, 1) if "several rois" not in lacks else 1)
+        return replace(shape, N=1) if "several images" in lacks else shape
 
 
 SHAPES = (
@@ -69,6 +99,7 @@ class RoiProblem:
     spatial_scale: float
     gamma: float
     samples: int | None
+    without: tuple[str, ...] = ()
 
     @property
     def rule(self) -> dict[str, Any]:
@@ -96,18 +127,27 @@ class RoiProblem:
 
     def code(self) -> str:
         """Python that makes this problem again."""
+        without = f", {self.without}" if self.without else ""
         return (
             f"roi_problems.make({self.family!r}, roi_problems.{self.shape}, {self.seed},"
-            f" {self.bins!r}).cast({self.x.dtype.name!r})"
+            f" {self.bins!r}{without}).cast({self.x.dtype.name!r})"
         )
 
 
-def make(family: str, shape: RoiShape, seed: int, bins: str) -> RoiProblem:
-    """The exact problem of a family, shape, seed and rule; zeros go in until it is certified."""
-    rng, s = np.random.default_rng(seed), shape
+def make(
+    family: str, shape: RoiShape, seed: int, bins: str, without: Collection[str] = ()
+) -> RoiProblem:
+    """The exact problem of a family, shape, seed and rule; zeros go in until it is certified.
+
+    without  what it must not need, such as "offset", in the words of `features.WORDS`
+    """
+    rng, s = np.random.default_rng(seed), shape.without(without)
     scale = 1.0 if bins == "mxnet" else float(rng.choice([1.0, 0.5]))
+    scale = 1.0 if "spatial_scale" in without else scale
     gamma, whole = 1 / 4, bins == "mxnet"
     (y, h), (x, w) = (_sides(rng, s, axis, bins) for axis in (0, 1))
+    if "inverted or empty rois" in without:
+        h, w = (np.where(sides > 0, sides, k) for sides, k in zip((h, w), s.output, strict=True))
     last = 1.0 if whole else 0.0  # "mxnet" counts the last row and column
     rois = np.stack([x / scale, y / scale, (x + w) / scale - last, (y + h) / scale - last], axis=1)
     n = rng.integers(0, max(s.N, 1), (s.rois, 1))
@@ -116,11 +156,12 @@ def make(family: str, shape: RoiShape, seed: int, bins: str) -> RoiProblem:
         family, s, seed, bins,
         x=rng.integers(-8, 9, (s.N, maps, *s.size)).astype(float),
         rois=np.concatenate([n, rois], axis=1),
-        offset=_offsets(family, rng, s, np.stack([h, w], axis=1), gamma),
+        offset=_offsets(family, rng, s, np.stack([h, w], axis=1), gamma, without),
         grad_output=rng.integers(-4, 5, (s.rois, s.Cout, *s.output)).astype(float),
         spatial_scale=scale,
         gamma=gamma,
         samples=None if bins == "paper" else int(rng.integers(1, 3)),
+        without=tuple(sorted(WORDS & set(without))),
     )  # fmt: skip
     while not certified(problem):
         keep = rng.integers(0, 2, problem.x.shape), rng.integers(0, 2, problem.grad_output.shape)
@@ -161,10 +202,11 @@ def _sides(rng: np.random.Generator, s: RoiShape, axis: int, bins: str) -> tuple
 
 
 def _offsets(
-    family: str, rng: np.random.Generator, s: RoiShape, sizes: Array, gamma: float
-) -> Array | None:
+    family: str, rng: np.random.Generator, s: RoiShape, sizes: Array, gamma: float,
+    without: Collection[str],
+) -> Array | None:  # fmt: skip
     """Normalised offsets that move bins by whole (kinks) or odd (odd) sixteenths of a pixel."""
-    if rng.integers(0, 4) == 0 and family == "kinks":
+    if (rng.integers(0, 4) == 0 and family == "kinks") or "offset" in without:
         return None
     steps = rng.integers(-24, 25, (s.rois, s.classes, 2, *s.part))
     steps = 2 * steps + 1 if family == "odd" else 4 * steps
@@ -180,6 +222,20 @@ def _twos(value: float) -> int:
     return (numerator & -numerator).bit_length() - denominator.bit_length()
 
 
+def not_finite(problem: RoiProblem) -> RoiProblem:
+    """The problem with one offset in four infinite, huge or NaN."""
+    if problem.offset is None:
+        return problem
+    return problem.with_(offset=strange_numbers(problem.seed, problem.offset))
+
+
+def ordinary(problem: RoiProblem) -> RoiProblem:
+    """The problem with normally distributed x and grad_output, at the same exact points."""
+    rng, dtype = np.random.default_rng(problem.seed), problem.x.dtype
+    x, grad = (rng.normal(size=a.shape).astype(dtype) for a in (problem.x, problem.grad_output))
+    return problem.with_(x=x, grad_output=grad)
+
+
 class RoiRecipe(NamedTuple):
     """What a problem is made from; Hypothesis draws this, and shrinks it."""
 
@@ -187,12 +243,15 @@ class RoiRecipe(NamedTuple):
     shape: RoiShape
     seed: int
     bins: str
+    without: frozenset[str] = frozenset()
 
     def problem(self, dtype: str) -> RoiProblem:
         return make(*self).cast(dtype)
 
 
-def recipes(*families: str, rules: tuple[str, ...] = RULES, **limits: Any) -> Any:
+def recipes(
+    *families: str, rules: tuple[str, ...] = RULES, scope: Scope = EVERYTHING, **limits: Any
+) -> Any:
     """A Hypothesis strategy of recipes on the shapes above."""
     from hypothesis import strategies as st
 
@@ -202,17 +261,32 @@ def recipes(*families: str, rules: tuple[str, ...] = RULES, **limits: Any) -> An
         shape=st.sampled_from(SHAPES).map(lambda shape: shape.limited(**limits)),
         seed=st.integers(0, 2**32 - 1),
         bins=st.sampled_from(rules),
+        without=st.just(scope.without),
     )
 
 
+def of_each(
+    seed: int, families: tuple[str, ...], rules: tuple[str, ...], dtype: str, scope: Scope,
+    **limits: Any,
+) -> list[RoiProblem]:  # fmt: skip
+    """A problem of each of these families by each of these rules."""
+    shape = SHAPES[seed % len(SHAPES)].limited(**limits)
+    return [
+        RoiRecipe(family, shape, seed, rule, scope.without).problem(dtype)
+        for family in families
+        for rule in rules
+    ]
+
+
 def some(
-    count: int, *families: str, dtype: str, rules: tuple[str, ...] = RULES, **limits: Any
-) -> list[RoiProblem]:
+    count: int, *families: str, dtype: str, rules: tuple[str, ...] = RULES,
+    scope: Scope = EVERYTHING, **limits: Any,
+) -> list[RoiProblem]:  # fmt: skip
     """Problems without Hypothesis: each seed 0, 1, ... draws a family, shape and rule."""
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
         shape = SHAPES[rng.integers(len(SHAPES))].limited(**limits)
         family, rule = families[rng.integers(len(families))], rules[rng.integers(len(rules))]
-        found.append(make(family, shape, seed, rule).cast(dtype))
+        found.append(make(family, shape, seed, rule, scope.without).cast(dtype))
     return found

@@ -1,12 +1,20 @@
 """Shapes of problems: valid by construction, from one pixel up, and not square unless by chance."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from deformable_convnets.reference.geometry import Pair, Sides, output_size
 
 
-@dataclass(frozen=True)
+def brief(made: Any) -> str:
+    """The code of a dataclass: only the fields that are not the default."""
+    different = [f for f in fields(made) if getattr(made, f.name) != f.default]
+    values = ", ".join(f"{f.name}={getattr(made, f.name)}" for f in different)
+    return f"{type(made).__name__}({values})"
+
+
+@dataclass(frozen=True, repr=False)
 class Shape:
     """The sizes of one deformable convolution.
 
@@ -25,6 +33,9 @@ class Shape:
     dilation: Pair = (1, 1)
     at_least: Pair = (1, 1)
     rest: Pair = (0, 0)
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def C(self) -> int:
@@ -61,7 +72,35 @@ class Shape:
     def limited(self, **letters: Any) -> "Shape":
         return replace(self, **letters)
 
+    def without(self, lacks: Collection[str]) -> "Shape":
+        """The nearest shape that needs none of these words of `features.WORDS`."""
+        changed: dict[str, Any] = {
+            name: value
+            for word, (name, value) in PLAINEST.items()
+            if word in lacks
+        }  # fmt: skip
+        shape = replace(self, **changed)
+        if "unequal axes" in lacks:
+            names = ("kernel", "stride", "padding", "dilation")
+            square: dict[str, Any] = {name: (getattr(shape, name)[0],) * 2 for name in names}
+            shape = replace(shape, **square)
+        if "uneven padding" in lacks:
+            (top, bottom), (left, right) = shape.padding
+            shape = replace(shape, padding=((max(top, bottom),) * 2, (max(left, right),) * 2))
+        if "no images" in lacks or "several images" in lacks:
+            shape = replace(shape, N=max(shape.N, 1) if "several images" not in lacks else 1)
+        return shape
 
+
+PLAINEST = {
+    "groups": ("groups", 1),
+    "offset groups": ("G", 1),
+    "several outputs": ("outputs", 1),
+    "stride": ("stride", (1, 1)),
+    "dilation": ("dilation", (1, 1)),
+    "padding": ("padding", ((0, 0), (0, 0))),
+}
+WORDS = {*PLAINEST, "unequal axes", "uneven padding", "no images", "several images"}
 PADDED = ((1, 2), (0, 1))
 SHAPES = (
     Shape(2, 1, 2, 1, 1, (3, 2), (1, 1), PADDED, (1, 2), (2, 3)),
@@ -76,6 +115,14 @@ SHAPES = (
 FAR = (
     Shape(1, 1, 2, 1, 1, (3, 1), (1030, 1), ((1, 0), (0, 0)), (1, 1), (3, 1)),
     Shape(1, 1, 1, 1, 1, (1, 3), (1, 1030), ((0, 0), (0, 1)), (1, 2), (1, 3)),
+)
+
+DEGENERATE = (
+    Shape(0, 1, 1, 1, 1, (2, 2)),  # no images
+    Shape(),  # one pixel, one tap
+    Shape(1, 2, 1, 1, 1, (3, 3), (1, 1), ((1, 1), (1, 1))),  # a kernel larger than the map
+    Shape(1, 1, 1, 1, 2, (1, 3), (1, 1), ((0, 0), (2, 2)), (1, 2), (1, 3)),  # one row
+    Shape(1, 1, 1, 1, 1, (1, 1), (3, 3), ((2, 1), (2, 1)), (1, 1), (2, 2)),  # padding, stride
 )
 
 

@@ -1,17 +1,20 @@
-"""How a right call becomes a wrong one: the changes of which `mistakes` makes its table.
+"""How a right call becomes a wrong one: the changes of which the tables of `mistakes` are made.
 
 A `Call` holds the right operator and its arguments. A wrong operator is a function of a `Call`: it
-runs the right one on other arguments, or changes one of the gradients that it returns.
+runs the right one on other arguments, or changes what it returns. It may be the call of a forward
+or of a backward, and must run on any valid arguments: no images, one pixel, points at infinity.
 """
 
 import inspect
+import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from .. import bilinear, checks, convolution, deform_conv, layout
+from .. import checks
 from ..geometry import Geometry, R, centres
 
 
@@ -30,24 +33,40 @@ class Call:
         return self.op(**{**self.arguments, **changes})
 
     @property
+    def backward(self) -> bool:
+        """Whether gradients are asked for."""
+        return "grad_output" in self.arguments
+
+    @cached_property
     def layer(self) -> Geometry:
         """The geometry of the convolution that is called."""
         given = {n: v for n, v in self.arguments.items() if n not in ("grad_output", "side")}
         check: Any = checks.check_deform_conv2d if "offset" in given else checks.check_conv2d
         return check(**given)
 
-    @property
+    @cached_property
     def field(self) -> Array:
         """The offset as N G K 2 Ho Wo."""
         return by_tap(self.offset, self.layer)
+
+    @property
+    def points(self) -> Array:
+        """p = p0 + p_n + Delta p_n as N G K 2 Ho Wo."""
+        return self.field + grid(self.layer)
 
 
 Wrong = dict[str, Callable[[Call], Any]]
 
 
-def by_tap(offset: Array, layer: Geometry) -> Array:
+def by_tap(field: Array, layer: Geometry) -> Array:
+    """An offset as N G K 2 Ho Wo."""
     K = layer.kernel[0] * layer.kernel[1]
-    return offset.reshape(len(offset), -1, K, 2, *layer.output)
+    return field.reshape(len(field), field.shape[1] // (2 * K), K, 2, *layer.output)
+
+
+def by_channel(field: Array) -> Array:
+    """N G K 2 Ho Wo as an offset again."""
+    return field.reshape(len(field), math.prod(field.shape[1:4]), *field.shape[4:])
 
 
 def grid(layer: Geometry) -> Array:
@@ -56,22 +75,98 @@ def grid(layer: Geometry) -> Array:
     return p0 + R(layer.kernel, dilation=layer.dilation)[:, :, None, None]
 
 
+def yx(values: Any) -> Array:
+    """Two numbers, for y and x, to be added to a field N G K 2 Ho Wo."""
+    return np.reshape(values, (2, 1, 1))
+
+
+def size(c: Call) -> Array:
+    """(H, W), for a field."""
+    return yx(c.x.shape[2:])
+
+
+def first(c: Call) -> Array:
+    """The padding before the map, for a field."""
+    return yx([before for before, _ in c.layer.padding])
+
+
+def last(c: Call) -> Array:
+    """The padding after the map, for a field."""
+    return yx([after for _, after in c.layer.padding])
+
+
+def steps(c: Call) -> Array:
+    """The row and column of every tap, for a field."""
+    return np.moveaxis(np.indices(c.layer.kernel), 0, -1).reshape(-1, 2, 1, 1)
+
+
+def pixels(c: Call) -> Array:
+    """The row and column of every output pixel, for a field."""
+    return np.indices(c.layer.output)
+
+
+def columns(a: Array) -> Array:
+    """The last two axes, read column by column."""
+    return a.swapaxes(-1, -2).reshape(a.shape)
+
+
 def by_columns(taps: Array, layer: Geometry) -> Array:
     """Axis 2, the K taps, in the order in which a reader by columns would find them."""
     kh, kw = layer.kernel
     return taps[:, :, np.arange(kh * kw).reshape(kw, kh).T.ravel()]
 
 
+def moved(c: Call, name: str, a: Array) -> Any:
+    """Run on other offsets or points, in float32 or more; their gradient in its own dtype."""
+    like = c.arguments[name].dtype
+    found = c(**{name: np.ascontiguousarray(a, np.result_type(like, np.float32))})
+    if not c.backward:
+        return found
+    return found._replace(**{name: getattr(found, name).astype(like)})
+
+
 def with_offset(change: Callable[[Call], Array]) -> Callable[[Call], Any]:
     """Run on another offset, given as N G K 2 Ho Wo."""
-    return lambda c: c(
-        offset=change(c).reshape(len(c.x), -1, *c.layer.output).astype(c.offset.dtype)
-    )
+    return lambda c: moved(c, "offset", by_channel(change(c)))
 
 
 def with_points(change: Callable[[Array, Call], Array]) -> Callable[[Call], Any]:
     """Run with every p = p0 + p_n + Delta p_n (N G K 2 Ho Wo) moved elsewhere."""
-    return with_offset(lambda c: change(c.field + grid(c.layer), c) - grid(c.layer))
+    return with_offset(lambda c: change(c.points, c) - grid(c.layer))
+
+
+def gathered(change: Callable[[Array, Geometry], Array]) -> Callable[[Call], Any]:
+    """Run on the numbers of the offset in another order, N G K 2 Ho Wo; the gradient follows."""
+
+    def wrong(c: Call) -> Any:
+        offset = np.ascontiguousarray(by_channel(change(c.field, c.layer)))
+        if not c.backward:
+            return c(offset=offset)
+        index = by_tap(np.arange(c.offset.size).reshape(c.offset.shape), c.layer)
+        return gathered_back(c(offset=offset), c.offset, change(index, c.layer))
+
+    return wrong
+
+
+def gathered_back(grads: Any, offset: Array, index: Array) -> Any:
+    """The gradient of an offset that was gathered by this index, added to where it was read."""
+    back = np.zeros(offset.size, offset.dtype)
+    np.add.at(back, index.ravel(), grads.offset.ravel())
+    return grads._replace(offset=back.reshape(offset.shape))
+
+
+def scaled(factor: Callable[[Call], Any]) -> Callable[[Call], Any]:
+    """Run on the offset times something, N G K 2 Ho Wo; the gradient follows."""
+
+    def wrong(c: Call) -> Any:
+        times = factor(c)
+        found = moved(c, "offset", by_channel(c.field * times))
+        if not c.backward:
+            return found
+        grad = by_channel(by_tap(found.offset, c.layer) * times)
+        return found._replace(offset=grad.astype(c.offset.dtype))
+
+    return wrong
 
 
 def split(field: Array) -> Array:
@@ -80,9 +175,42 @@ def split(field: Array) -> Array:
     return field.reshape(N, G, 2, K, Ho, Wo).swapaxes(2, 3)
 
 
-def yx(values: Any) -> Array:
-    """Two numbers, for y and x, to be added to a field N G K 2 Ho Wo."""
-    return np.reshape(values, (2, 1, 1))
+def tap_by_tap(field: Array) -> Array:
+    """The pairs read as those of all groups for a tap, then for the next tap."""
+    N, G, K, _, Ho, Wo = field.shape
+    return field.reshape(N, K, G, 2, Ho, Wo).swapaxes(1, 2)
+
+
+def repeated(a: Array, axis: int) -> Array:
+    """What is first along an axis, everywhere along it."""
+    return np.take(a, np.zeros(a.shape[axis], int), axis)
+
+
+def with_mask(change: Callable[[Array, Call], Array]) -> Callable[[Call], Any]:
+    """Run on another mask, given as N G K Ho Wo; where there is none, there is no mistake."""
+
+    def wrong(c: Call) -> Any:
+        if c.mask is None:
+            return c()
+        K, m = c.layer.kernel[0] * c.layer.kernel[1], c.mask
+        field = m.reshape(len(m), m.shape[1] // K, K, *c.layer.output)
+        return c(mask=change(field, c).reshape(m.shape).astype(m.dtype))
+
+    return wrong
+
+
+def with_bias(times: Callable[[Call], int]) -> Callable[[Call], Any]:
+    """Run with the bias added several times."""
+    return lambda c: c(bias=None if c.bias is None else c.bias * c.bias.dtype.type(times(c)))
+
+
+def taps(c: Call) -> int:
+    return math.prod(c.weight.shape[2:])
+
+
+def softmax(a: Array, axis: int) -> Array:
+    powers = np.exp(a - a.max(axis, keepdims=True, initial=0))
+    return powers / powers.sum(axis, keepdims=True)
 
 
 def weight_by_columns(c: Call) -> Array:
@@ -90,85 +218,83 @@ def weight_by_columns(c: Call) -> Array:
     return by_columns(by_tap, c.layer).reshape(c.weight.shape)
 
 
-def strided_groups(c: Call) -> Any:
-    """Group i takes channels i, i + groups, ... and not a block of neighbours."""
-    N, C, H, W = c.x.shape
-    x = c.x.reshape(N, C // c.layer.groups, c.layer.groups, H, W).swapaxes(1, 2)
-    return c(x=np.ascontiguousarray(x).reshape(c.x.shape))
+def weight_inside_out(c: Call) -> Array:
+    """The memory of the weight read as C/groups O kh kw."""
+    O, I, *kernel = c.weight.shape
+    return np.ascontiguousarray(c.weight.reshape(I, O, *kernel).swapaxes(0, 1))
 
 
-def strided_offset_groups(c: Call) -> Any:
-    """Channel c reads with offset group c mod G; written as one offset group per channel."""
-    (N, C), G = c.x.shape[:2], c.layer.offset_groups
-    fields = {"offset": c.offset} if c.mask is None else {"offset": c.offset, "mask": c.mask}
-    split = {n: f.reshape(N, G, -1, *c.layer.output) for n, f in fields.items()}
-    spread = {n: f[:, np.arange(C) % G] for n, f in split.items()}
-    return c(**{n: f.reshape(N, -1, *c.layer.output) for n, f in spread.items()})
+def with_channels(order: Callable[[Any], Array]) -> Callable[[Any], Any]:
+    """Run on the channels of x in another order; their gradient follows."""
 
-
-def last_written(G: Any, grad_samples: Array) -> Array:
-    """G^T grad_samples (C points -> C pixels) in which a pixel keeps the last value only."""
-    entries = G.tocoo()
-    row, column = (i[entries.data != 0] for i in (entries.row, entries.col))
-    out = np.zeros((len(grad_samples), G.shape[1]), grad_samples.dtype)
-    out[:, column] = entries.data[entries.data != 0] * grad_samples[:, row]
-    return out
-
-
-def sample_last_written(c: Call) -> Any:
-    G = bilinear.G(c.p, c.x.shape[1:], border=c.border)
-    lost = last_written(G, c.grad_output.reshape(len(c.x), -1))
-    return c()._replace(x=lost.reshape(c.x.shape).astype(c.x.dtype))
-
-
-def deform_last_written(c: Call) -> Any:
-    layer, w = c.layer, layout.weights(c.weight, c.layer.groups)
-    columns = layout.outputs(c.grad_output, layer.groups).swapaxes(1, 2) @ w
-    grads = layout.from_columns(columns, len(c.x), layer)
-    if c.mask is not None:
-        grads = grads * layout.points(c.mask, layer).reshape(-1, 1)
-    maps = deform_conv.locations(c.offset, layer)
-    each = zip(maps, np.split(grads, len(maps)), strict=True)
-    lost = [last_written(bilinear.G(p, c.x.shape[2:], border=c.border), g.T) for p, g in each]
-    return c()._replace(x=np.reshape(lost, c.x.shape).astype(c.x.dtype))
-
-
-def turned(field: str, change: Callable[[Array, Call], Array]) -> Callable[[Call], Any]:
-    """The right gradients but for one field, which is changed."""
-
-    def wrong(c: Call) -> Any:
-        grads = c()
-        right = getattr(grads, field)
-        if right is None:
-            return grads
-        moved = np.asarray(change(right, c)).reshape(right.shape)
-        return grads._replace(**{field: moved.astype(right.dtype)})
+    def wrong(c: Any) -> Any:
+        index = order(c).ravel()
+        found = c(x=c.x[:, index])
+        if not c.backward:
+            return found
+        back = np.zeros_like(c.x)
+        at: Any = (slice(None), index)
+        np.add.at(back, at, found.x)
+        return found._replace(x=back)
 
     return wrong
 
 
-def sides(field: str) -> Wrong:
-    """What can be returned in place of the derivative of the side that was asked for."""
-
-    def opposite(c: Call) -> Array:
-        return getattr(c(side="left" if c.side == "right" else "right"), field)
-
-    mean = "the mean of both sides (a central difference at a kink)"
-    return {
-        "the derivative of the other side": turned(field, lambda a, c: opposite(c)),
-        mean: turned(field, lambda a, c: (a + opposite(c)) / 2),
-    }
+def every_other(c: Call) -> Array:
+    """Group i takes channels i, i + groups, ... and not a block of neighbours."""
+    C, groups = c.x.shape[1], c.layer.groups
+    return np.arange(C).reshape(C // groups, groups).T
 
 
-def last_image(c: Call) -> Any:
-    batched = ("grad_output", "x", "offset", "mask")
-    one = {n: v[-1:] for n, v in c.arguments.items() if n in batched and v is not None}
-    return c(**one).weight
+def strided_outputs(c: Call) -> Any:
+    """Group i makes the output channels i, i + groups, ... and not a block of neighbours."""
+    O = len(c.weight)
+    order = np.arange(O).reshape(O // c.layer.groups, c.layer.groups).T.ravel()
+    y = c(weight=c.weight[order], bias=None if c.bias is None else c.bias[order])
+    return y[:, np.argsort(order)]
 
 
-def branch_term(c: Call) -> Array:
-    """What the offset branch of Figure 2 adds to the gradient of x."""
-    a = {n: v for n, v in c.arguments.items() if not n.startswith("offset")}
-    sizes = {n: a[n] for n in ("stride", "padding", "dilation")}
-    offset = convolution.conv2d(c.x, c.offset_weight, c.offset_bias, **sizes)
-    return c().x - deform_conv.deform_conv2d_backward(**a, offset=offset).x
+def strided_offset_groups(c: Call) -> Any:
+    """Channel c reads with offset group c mod G; written as one offset group per channel."""
+    C, G = c.x.shape[1], c.layer.offset_groups
+    fields = {"offset": c.offset} if c.mask is None else {"offset": c.offset, "mask": c.mask}
+    split = {n: f.reshape(len(f), G, f.shape[1] // G, *f.shape[2:]) for n, f in fields.items()}
+    spread = {n: f[:, np.arange(C) % G] for n, f in split.items()}
+    return c(**{n: f.reshape(len(f), C * f.shape[2], *f.shape[3:]) for n, f in spread.items()})
+
+
+def only_channels(c: Call, kept: Array) -> Any:
+    """Run on some channels of x alone; the others are 0."""
+    return c(x=c.x * kept[:, None, None].astype(c.x.dtype))
+
+
+def last_of(groups: int, channels: int) -> Array:
+    """Which channels are the last of their group."""
+    return np.arange(channels) % (channels // groups) == channels // groups - 1
+
+
+def last_group(c: Call) -> Any:
+    """The channels of the last offset group alone."""
+    C, G = c.x.shape[1], c.layer.offset_groups
+    return only_channels(c, np.arange(C) >= C - C // G)
+
+
+def enlarged(**steps: Callable[[Geometry], Any]) -> Callable[[Call], Any]:
+    """(1) with another stride, padding or dilation: Ho x Wo pixels, on more zeros at the end."""
+
+    def wrong(c: Call) -> Any:
+        layer = c.layer
+        sizes = {n: getattr(layer, n) for n in ("stride", "padding", "dilation")}
+        sizes |= {name: step(layer) for name, step in steps.items()}
+        before = [side[0] for side in sizes["padding"]]
+        need = [
+            (o - 1) * s + d * (k - 1) + 1
+            for o, s, d, k in zip(
+                layer.output, sizes["stride"], sizes["dilation"], layer.kernel, strict=True
+            )
+        ]
+        after = np.maximum(0, np.subtract(need, c.x.shape[2:]) - before).tolist()
+        y = c(**sizes | {"padding": tuple(zip(before, after, strict=True))})
+        return np.ascontiguousarray(y[(..., *map(slice, layer.output))])
+
+    return wrong

@@ -4,7 +4,9 @@ Each operator is a special case of `deform_ps_roi_pool`, and so are its wrong ve
 any of the four runs that one, with the arguments of plain pooling filled in.
 """
 
+import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from ..roi_checks import check_roi_pool
 from ..roi_points import span
 from ..roi_pool import RoiPoolGrads
 from . import wrong_calls
-from .wrong_calls import last_written, turned
+from .wrong_calls import gathered_back
+from .wrong_gradients import last_written, turned
 
 Wrong = dict[str, Callable[[Any], Any]]  # of a Call
 
@@ -36,13 +39,13 @@ class Call(wrong_calls.Call):
         if not self.moves:
             a["offset"] = np.zeros((len(self.rois), 2, *geometry.part), self.x.dtype)
 
-    @property
+    @cached_property
     def geometry(self) -> RoiGeometry:
         forward = {n: v for n, v in self.arguments.items() if n not in ("grad_output", "side")}
         return check_roi_pool(**forward)
 
     def changed(self, **changes: Any) -> "Call":
-        """Another call, of a forward."""
+        """Another call of a forward; its offset may be the zeros of none."""
         return Call(deform_ps_roi_pool, (), {**self.arguments, **changes})
 
     def __call__(self, **changes: Any) -> Any:
@@ -54,16 +57,23 @@ class Call(wrong_calls.Call):
             return RoiPoolGrads(grads.x)
         return grads if self.moves else grads._replace(offset=None)
 
-    @property
+    @cached_property
     def field(self) -> Array:
         """The offset as R P 2 part_h part_w."""
-        return self.offset.reshape(len(self.rois), -1, 2, *self.geometry.part)
+        return by_class(self.offset)
 
     @property
     def sizes(self) -> Array:
         """h and w of each RoI, R 1 2 1 1: what a field is multiplied by."""
         at, rois = self.geometry, bilinear.computed(self.rois)
         both = [span(rois[:, d], rois[:, d + 2], at.scale, at.bins).size for d in (2, 1)]
+        return np.stack(both, axis=1)[:, None, :, None, None]
+
+    @property
+    def starts(self) -> Array:
+        """Where each RoI begins, R 1 2 1 1, in pixels of x."""
+        at, rois = self.geometry, bilinear.computed(self.rois)
+        both = [span(rois[:, d], rois[:, d + 2], at.scale, at.bins).start for d in (2, 1)]
         return np.stack(both, axis=1)[:, None, :, None, None]
 
     @property
@@ -78,29 +88,58 @@ class Call(wrong_calls.Call):
         return roi_layout.from_bins(wide, len(self.rois), at).astype(self.x.dtype)
 
 
-def with_field(change: Callable[[Call], Array]) -> Callable[[Call], Any]:
-    """Run on another offset, given as R P 2 part_h part_w."""
+def by_class(offset: Array) -> Array:
+    """An offset as R P 2 part_h part_w."""
+    R, channels, *part = offset.shape
+    return offset.reshape(R, channels // 2, 2, *part)
+
+
+def by_channel(field: Array) -> Array:
+    """R P 2 part_h part_w as an offset again."""
+    return field.reshape(len(field), 2 * field.shape[1], *field.shape[3:])
+
+
+def gathered(change: Callable[[Array, Call], Array]) -> Callable[[Call], Any]:
+    """Run on the numbers of the offset in another order; its gradient follows."""
 
     def wrong(c: Call) -> Any:
-        field = change(c)
-        return c(offset=field.reshape(len(c.rois), -1, *field.shape[3:]).astype(c.offset.dtype))
+        offset = np.ascontiguousarray(by_channel(change(c.field, c)))
+        if not (c.backward and c.moves):
+            return c(offset=offset)
+        index = by_class(np.arange(c.offset.size).reshape(c.offset.shape))
+        return gathered_back(c(offset=offset), c.offset, change(index, c))
 
     return wrong
 
 
-def with_move(change: Callable[[Call], Array]) -> Callable[[Call], Any]:
-    """Run with bins moved by so many pixels, given as R P 2 part_h part_w."""
+def with_move(
+    change: Callable[[Call], Array], slope: Callable[[Call], Array] | None = None
+) -> Callable[[Call], Any]:
+    """Run with bins moved by so many pixels, given as R P 2 part_h part_w.
+
+    slope  how far a bin moves by each unit of the offset, gamma (h, w) unless given
+    """
 
     def wrong(c: Call) -> Any:
         move, sizes = np.broadcast_arrays(change(c), c.sizes)
-        field = np.divide(move, sizes, out=np.zeros_like(move), where=sizes != 0)
-        return with_field(lambda _: field)(c.changed(gamma=1.0))
+        field = divided(move, sizes)
+        found = c(offset=by_channel(field).astype(c.offset.dtype), gamma=1.0)
+        if not (c.backward and c.moves):
+            return found
+        by = np.broadcast_to((slope or (lambda c: c.gamma * c.sizes))(c), sizes.shape)
+        grad = by_channel(by_class(found.offset) * divided(by, sizes))
+        return found._replace(offset=grad.astype(c.offset.dtype))
 
     return wrong
 
 
-def with_rois(change: Callable[[Array], Array]) -> Callable[[Call], Any]:
-    return lambda c: c(rois=change(c.rois).astype(c.rois.dtype))
+def in_units(slope: Callable[[Call], Array]) -> Callable[[Call], Any]:
+    """Run with bins moved by the offset times this, not gamma (h, w)."""
+    return with_move(lambda c: slope(c) * c.field, slope)
+
+
+def with_rois(change: Callable[[Array, Call], Array]) -> Callable[[Call], Any]:
+    return lambda c: c(rois=change(c.rois, c).astype(c.rois.dtype))
 
 
 def only(bins: tuple[str, ...], wrong: Callable[[Call], Any]) -> Callable[[Call], Any]:
@@ -119,9 +158,27 @@ def moved(c: Call) -> Array:
     return c.gamma * c.field * c.sizes
 
 
-def columns(bins: Array) -> Array:
-    """The last two axes, read column by column."""
-    return bins.swapaxes(-1, -2).reshape(bins.shape)
+def divided(a: Array, b: Array) -> Array:
+    """a / b, and 0 where b is."""
+    a, b = np.broadcast_arrays(a, b)
+    return np.divide(a, b, out=np.zeros(a.shape, a.dtype), where=b != 0)
+
+
+def by_area(c: Call) -> Array:
+    """n_ij over the area of a bin, in the shape of y."""
+    area = (c.sizes / np.reshape(c.geometry.output, (2, 1, 1))).prod(axis=2)
+    return divided(c.counts, area)
+
+
+def clipped(rois: Array, c: Call) -> Array:
+    """Corners moved to the map, where its last pixel ends for "paper"."""
+    H, W = np.subtract(c.x.shape[2:], 1 if c.geometry.bins == "mxnet" else 0) / c.spatial_scale
+    return np.concatenate([rois[:, :1], np.clip(rois[:, 1:], 0, (W, H, W, H))], axis=1)
+
+
+def at_least_one(rois: Array, c: Call) -> Array:
+    last = np.maximum(rois[:, 3:], rois[:, 1:3] + 1 / c.spatial_scale)
+    return np.concatenate([rois[:, :3], last], axis=1)
 
 
 def half_away(a: Array) -> Array:
@@ -146,21 +203,30 @@ def by_points(c: Call, reduce: Callable[..., Array], kept: Callable[..., Any]) -
         c.x, c.rois, c.offset, at.output,
         scale=at.scale, gamma=c.gamma, group=at.group, part=at.part,
     )  # fmt: skip
-    y = np.zeros((len(c.rois), P, at.channels // P, kh, kw), c.x.dtype)
+    dtype = np.result_type(c.x.dtype, np.float32)
+    y = np.zeros((len(c.rois), P, at.channels // P, kh, kw), dtype)
     for r, p, i, j in np.ndindex(len(y), P, kh, kw):
         h, w = pooling.size(r)
         shape = [len(equations.bin_range(b, k, s)) for b, k, s in ((i, kh, h), (j, kw, w))]
         points = pooling.points(r, p * (at.channels // P), i, j)
-        grid = np.reshape(np.array(points, dtype=c.x.dtype), (*shape, 2))
+        grid = np.reshape(np.array(points, dtype), (*shape, 2))
         chosen = kept(grid, (H, W), (i, j), at.output, (h, w)).reshape(-1, 2)
         if len(chosen):
             x = maps[int(c.rois[r, 0]), p, :, i * gh // kh, j * gw // kw]
             y[r, p, :, i, j] = reduce(bilinear.sample(x, chosen), axis=1)
-    return y.reshape(len(y), at.channels, kh, kw)
+    return y.reshape(len(y), at.channels, kh, kw).astype(c.x.dtype)
 
 
 def inside(grid: Array, size: Any, *_: Any) -> Array:
     return grid[((grid >= 0) & (grid <= np.subtract(size, 1))).all(axis=-1)]
+
+
+def clamped(grid: Array, size: Any, *_: Any) -> Array:
+    return np.clip(grid, 0, np.subtract(size, 1)).astype(grid.dtype)
+
+
+def nearest(grid: Array, *_: Any) -> Array:
+    return np.floor(grid + grid.dtype.type(0.5))
 
 
 def floored(grid: Array, _: Any, bin: Any, k: Any, size: Any) -> Array:
@@ -170,20 +236,26 @@ def floored(grid: Array, _: Any, bin: Any, k: Any, size: Any) -> Array:
     return grid[:rows, :cols]
 
 
-def maps_by_columns(c: Call) -> Any:
-    N, _, H, W = c.x.shape
-    gh, gw = c.group_size
-    return c(x=c.x.reshape(N, -1, gw, gh, H, W).swapaxes(2, 3).reshape(c.x.shape))
-
-
-def maps_by_bin(c: Call) -> Any:
-    N, _, H, W = c.x.shape
-    return c(x=np.moveaxis(c.x.reshape(N, *c.group_size, -1, H, W), 3, 1).reshape(c.x.shape))
-
-
-def every_other_channel(c: Call) -> Array:
+def every_other_channel(field: Array, c: Call) -> Array:
     """The field as one class group per channel, channel o reading group o mod P."""
-    return c.field[:, np.arange(c.geometry.channels) % c.geometry.classes]
+    return field[:, np.arange(c.geometry.channels) % c.geometry.classes]
+
+
+def maps(c: Call, *shape: int) -> Array:
+    """The numbers of the channels of x, in such an array; -1 is Cout."""
+    return np.arange(c.x.shape[1]).reshape([c.geometry.channels if n < 0 else n for n in shape])
+
+
+def maps_by_columns(c: Call) -> Array:
+    return maps(c, -1, *c.group_size[::-1]).swapaxes(1, 2)
+
+
+def maps_by_bin(c: Call) -> Array:
+    return np.moveaxis(maps(c, *c.group_size, -1), 2, 0)
+
+
+def first_map(c: Call) -> Array:
+    return wrong_calls.repeated(maps(c, -1, math.prod(c.group_size)), 1)
 
 
 def overwritten(c: Call) -> Any:
@@ -202,6 +274,21 @@ def first_channels(c: Any) -> Any:
     at = c.geometry
     first = np.arange(at.channels) % (at.channels // at.classes) == 0
     return c(grad_output=c.grad_output * first[:, None, None].astype(c.x.dtype))
+
+
+def last_roi(c: Call) -> Any:
+    """The gradients of the last RoI alone."""
+    kept = np.arange(len(c.rois)) == len(c.rois) - 1
+    return c(grad_output=c.grad_output * kept[:, None, None, None].astype(c.x.dtype))
+
+
+def last_bins(c: Call) -> Any:
+    """The gradients of the last bin of each part alone."""
+    ends: Any = [
+        [(i + 1) * part // k > i * part // k for i in range(k)]
+        for part, k in zip(c.geometry.part, c.geometry.output, strict=True)
+    ]
+    return c(grad_output=c.grad_output * np.outer(*ends).astype(c.x.dtype))
 
 
 def of_field(change: Callable[[Array, Any], Array]) -> Callable[[Call], Any]:

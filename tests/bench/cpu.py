@@ -1,7 +1,7 @@
 """How long the reference takes on two CPU threads, and how much memory, beside other libraries.
 
-    make bench              ONNX Runtime in the same process
-    make bench PEERS=1      and torchvision in a child process, turn by turn with ours
+    make bench              ONNX Runtime, in a child process, turn by turn with ours
+    make bench PEERS=1      and torchvision in another
 
 The problem is one 38x63 map of 256 channels to 256, 3x3, padding 1, float32, offsets N(0, 1). The
 results of all are compared first. In each round every contender is called twice, once to warm up
@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from deformable_convnets import reference
+from deformable_convnets.reference.oracle.child import Child
 
 from . import THREADS
 from .agreement import error
-from .child import Child
-from .peers import Case, OnnxRuntime, Torchvision, onnx_errors, random_case, torchvision_errors
+from .peers import Case, child, errors, random_case
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 C, H, W, K = 256, 38, 63, 9
@@ -64,28 +64,29 @@ def problem() -> Case:
     )  # fmt: skip
 
 
-def agreement(case: Case, onnx: OnnxRuntime, peer: Torchvision | None) -> dict[str, Any]:
+def agreement(case: Case, onnx: Child, peer: Child | None) -> dict[str, Any]:
     """Errors on 120 small calls in float64, and on the timed one in float32."""
     symmetric = [random_case(seed, symmetric=True) for seed in range(120)]
+    theirs = onnx.call("deform_conv2d", case.arguments)
     found: dict[str, Any] = {
         "cases": len(symmetric),
-        "ONNX Runtime, float64": onnx_errors([random_case(seed) for seed in range(120)]),
-        "ONNX Runtime, the timed call": error(case.ours(), onnx()),
+        "ONNX Runtime, float64": errors([random_case(seed) for seed in range(120)], onnx),
+        "ONNX Runtime, the timed call": error(case.ours(), theirs),
     }
     if peer is not None:
-        found["torchvision, float64"] = torchvision_errors(symmetric, peer)
-        peer.load(case)
-        found["torchvision, the timed call"] = error(case.ours(), peer.results()["y"])
+        found["torchvision, float64"] = errors(symmetric, peer)
+        theirs = peer.call("deform_conv2d", case.arguments)
+        found["torchvision, the timed call"] = error(case.ours(), theirs)
     return found
 
 
 def check(found: dict[str, Any]) -> None:
     """Stop where a result is wrong: a time of it would mean nothing."""
-    for name, errors in found.items():
-        if isinstance(errors, dict) and max(errors.values()) > EXACTNESS:
-            raise SystemExit(f"{name} differs by {errors}, expected at most {EXACTNESS}")
-        if isinstance(errors, float) and errors > 1e-4:
-            raise SystemExit(f"{name} differs by {errors} in float32, expected at most 1e-4")
+    for name, wrong in found.items():
+        if isinstance(wrong, dict) and max(wrong.values()) > EXACTNESS:
+            raise SystemExit(f"{name} differs by {wrong}, expected at most {EXACTNESS}")
+        if isinstance(wrong, float) and wrong > 1e-4:
+            raise SystemExit(f"{name} differs by {wrong} in float32, expected at most 1e-4")
 
 
 def milliseconds(
@@ -171,19 +172,21 @@ def measure(rounds: int, python: str | None) -> dict[str, Any]:
     about: dict[str, Any] = {"load before": round(os.getloadavg()[0], 2)}
     case = problem()
     with ExitStack() as stack:
-        peer = stack.enter_context(Torchvision(python, THREADS)) if python else None
-        onnx = OnnxRuntime(case, THREADS)
+        peer = stack.enter_context(child("torchvision", python, THREADS)) if python else None
+        onnx = stack.enter_context(child("onnxruntime", threads=THREADS))
         found = agreement(case, onnx, peer)
         check(found)
         contenders = {
             "forward": timed(case.ours),
             "backward": timed(case.our_gradients),
             "conv2d": timed(lambda: reference.conv2d(case.x, case.weight, padding=1)),
-            "ONNX Runtime forward": timed(onnx),
+            "ONNX Runtime forward": onnx.timer("deform_conv2d", case.arguments),
         }
         if peer:
-            contenders["torchvision forward"] = lambda: peer.seconds("forward")
-            contenders["torchvision forward and backward"] = lambda: peer.seconds("backward")
+            contenders["torchvision forward"] = peer.timer("deform_conv2d", case.arguments)
+            contenders["torchvision forward and backward"] = peer.timer(
+                "deform_conv2d_backward", case.backward_arguments
+            )
         contenders["forward and backward"] = timed(lambda: (case.ours(), case.our_gradients()))
         times = milliseconds(contenders, rounds)
         about |= machine(peer, "numpy", "scipy", "onnxruntime")

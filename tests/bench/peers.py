@@ -1,21 +1,23 @@
-"""Two other libraries that compute equation (2), and the calls on which all must agree.
+"""Other libraries that compute equation (2), and the calls on which all must agree.
 
-ONNX Runtime runs in this process, and has no gradients. torchvision, with its own NumPy and six
-gigabytes, runs in a child process under the Python of another environment. Nothing here judges:
-`test_peers.py` and `cpu.py` do.
+Each runs in a child process, by the oracle's adapters. Nothing here judges: `test_peers.py` and
+`cpu.py` do.
 """
 
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy import ndarray as Array
 
 from deformable_convnets import reference
+from deformable_convnets.reference.oracle import peers
+from deformable_convnets.reference.oracle.child import Child
 
 from .agreement import error
-from .child import Child
 
+ROOT = Path(__file__).parents[2]
 GRADIENTS = ("x", "offset", "weight", "bias", "mask")
 
 
@@ -32,17 +34,19 @@ class Case(NamedTuple):
     dilation: tuple[int, int]
     grad_output: Array
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {name: a for name, a in self._asdict().items() if name != "grad_output"}
+
+    @property
+    def backward_arguments(self) -> dict[str, Any]:
+        return self._asdict()
+
     def ours(self) -> Array:
-        return reference.deform_conv2d(
-            self.x, self.offset, self.weight, self.bias, mask=self.mask,
-            stride=self.stride, padding=self.padding, dilation=self.dilation,
-        )  # fmt: skip
+        return reference.deform_conv2d(**self.arguments)
 
     def our_gradients(self) -> Any:
-        return reference.deform_conv2d_backward(
-            self.grad_output, self.x, self.offset, self.weight, self.bias, mask=self.mask,
-            stride=self.stride, padding=self.padding, dilation=self.dilation,
-        )  # fmt: skip
+        return reference.deform_conv2d_backward(**self.backward_arguments)
 
 
 def random_case(seed: int, *, symmetric: bool = False) -> Case:
@@ -80,71 +84,33 @@ def random_case(seed: int, *, symmetric: bool = False) -> Case:
     )
 
 
-class OnnxRuntime:
-    """The operator DeformConv of ONNX, opset 22, on the CPU."""
-
-    def __init__(self, case: Case, threads: int = 1):
-        import onnxruntime
-        from onnx import helper
-
-        arguments = {
-            name: getattr(case, name) for name in ("x", "weight", "offset", "bias", "mask")
-        }
-        self.feed = {name: a for name, a in arguments.items() if a is not None}
-        (top, bottom), (left, right) = case.padding
-        node = helper.make_node(
-            "DeformConv", [name if name in self.feed else "" for name in arguments], ["y"],
-            kernel_shape=case.weight.shape[2:], pads=[top, left, bottom, right],
-            strides=case.stride, dilations=case.dilation,
-            group=case.x.shape[1] // case.weight.shape[1],
-            offset_group=case.offset.shape[1] // (2 * case.weight[0, 0].size),
-        )  # fmt: skip
-        dtype = helper.np_dtype_to_tensor_dtype(case.x.dtype)
-        arrays = [helper.make_tensor_value_info(n, dtype, a.shape) for n, a in self.feed.items()]
-        y = helper.make_tensor_value_info("y", dtype, None)
-        graph = helper.make_graph([node], "deform_conv", arrays, [y])
-        opset = [helper.make_opsetid("", 22)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-
-    def __call__(self) -> Array:
-        return self.session.run(None, self.feed)[0]
+def available(name: str) -> bool:
+    """Whether a peer with an environment of its own has it: `make test-peers`, or NAME_PYTHON."""
+    return peers.python_of(name, ROOT) != Path(sys.executable)
 
 
-class Torchvision(Child):
-    """`torchvision.ops.deform_conv2d`, for use in a `with` statement."""
-
-    def __init__(self, python: str | Path | None = None, threads: int = 1):
-        super().__init__("torchvision", python, threads)
-
-    def load(self, case: Case) -> None:
-        """Make this the call that `results` and `seconds` are about."""
-        padding = [before for before, after in case.padding if before == after]
-        if len(padding) != 2:
-            raise ValueError(f"padding is {case.padding}, expected equal sides for torchvision")
-        arrays = {k: v for k, v in case._asdict().items() if isinstance(v, Array)}
-        self.put(
-            "deform_conv2d", arrays, stride=case.stride, padding=padding, dilation=case.dilation
-        )
+def child(name: str, python: str | Path | None = None, threads: int = 1) -> Child:
+    """The process of a peer, for a `with` statement, under the Python of this checkout's."""
+    return peers.child(name, python=python or peers.python_of(name, ROOT), threads=threads)
 
 
-def onnx_errors(cases: list[Case]) -> dict[str, float]:
-    """The largest error of the forward pass, ours against ONNX Runtime's."""
-    return {"y": max(error(case.ours(), OnnxRuntime(case)()) for case in cases)}
+class Peer(Protocol):
+    """As much of a `Child` as is compared."""
+
+    operators: list[str]
+
+    def call(self, operator: str, arguments: dict[str, Any]) -> Any: ...
 
 
-def torchvision_errors(cases: list[Case], peer: Torchvision) -> dict[str, float]:
-    """The largest error of the forward pass and of each gradient, ours against torchvision's."""
-    worst = dict.fromkeys(("y", *GRADIENTS), 0.0)
+def errors(cases: list[Case], peer: Peer) -> dict[str, float]:
+    """The largest error of the forward pass and of each gradient, ours against the peer's."""
+    backward = "deform_conv2d_backward" in peer.operators
+    worst = dict.fromkeys(("y", *GRADIENTS) if backward else ("y",), 0.0)
     for case in cases:
-        peer.load(case)
-        theirs = peer.results()
         ours = {"y": case.ours(), **case.our_gradients()._asdict()}
+        theirs = {"y": peer.call("deform_conv2d", case.arguments)}
+        if backward:
+            theirs |= peer.call("deform_conv2d_backward", case.backward_arguments)
         for name in worst:
             worst[name] = max(worst[name], error(ours[name], theirs.get(name)))
     return worst

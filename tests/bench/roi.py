@@ -15,9 +15,10 @@ import numpy as np
 
 from . import THREADS
 from .agreement import error
-from .child import Child
 from .cpu import against_targets, check, machine, milliseconds, timed
+from .peers import child
 from .roi_cases import RoiCase
+from .roi_peers import called
 
 RESULTS = Path(__file__).parent / "results" / "roi.json"
 R, C, H, W, BINS, SAMPLES, SCALE = 300, 256, 38, 63, 7, 4, 1 / 16
@@ -47,14 +48,6 @@ def aligned(case: RoiCase) -> RoiCase:
     return case._replace(offset=None, options=case.options | {"bins": "align"})
 
 
-def load(peer: Child, case: RoiCase) -> None:
-    arrays = {"x": case.x, "rois": case.rois, "grad_output": case.grad_output}
-    peer.put(
-        "roi_align", arrays, output_size=case.output_size, spatial_scale=SCALE,
-        sampling_ratio=SAMPLES, aligned=True,
-    )  # fmt: skip
-
-
 def measure(rounds: int, python: str | None) -> dict[str, Any]:
     about: dict[str, Any] = {"load before": round(os.getloadavg()[0], 2)}
     case, found = problem(), {}
@@ -66,15 +59,16 @@ def measure(rounds: int, python: str | None) -> dict[str, Any]:
         f"align {BOTH}": timed(lambda: (same.ours(), same.our_gradients())),
     }
     with ExitStack() as stack:
-        peer = stack.enter_context(Child("torchvision", python, THREADS)) if python else None
+        peer = stack.enter_context(child("torchvision", python, THREADS)) if python else None
         if peer:
-            load(peer, case)
-            theirs = peer.results()
-            found["roi_align, the timed call"] = error(same.ours(), theirs["y"])
-            found["its gradient of x"] = error(same.our_gradients().x, theirs["x"])
+            operator, given = called(same, peer)
+            forward = {name: a for name, a in given.items() if name != "grad_output"}
+            y, x = peer.call(operator, forward), peer.call(f"{operator}_backward", given)["x"]
+            found["roi_align, the timed call"] = error(same.ours(), y)
+            found["its gradient of x"] = error(same.our_gradients().x, x)
             check(found)
-            contenders["torchvision forward"] = lambda: peer.seconds("forward")
-            contenders[f"torchvision {BOTH}"] = lambda: peer.seconds("backward")
+            contenders["torchvision forward"] = peer.timer(operator, forward)
+            contenders[f"torchvision {BOTH}"] = peer.timer(f"{operator}_backward", given)
         times = milliseconds(contenders, rounds)
         about |= machine(peer, "numpy", "scipy")
     median = {name: t["median"] for name, t in times.items()}

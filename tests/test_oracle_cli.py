@@ -1,0 +1,168 @@
+"""`dcn-verify`: its exit status, its one line where nothing can be checked, and its files."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from deformable_convnets.reference.oracle import peers
+from deformable_convnets.reference.oracle.cli import main
+
+KERNELS = """
+import os, time
+from deformable_convnets import reference
+
+def right(x, offset, weight, bias=None, **options):
+    return reference.deform_conv2d(x, offset, weight, bias, **options)
+
+def right_backward(*args, **options):
+    return tuple(reference.deform_conv2d_backward(*args, **options))
+
+def plain(x, offset, weight, *, stride=1, padding=0, dilation=1):
+    return reference.deform_conv2d(x, offset, weight, stride=stride, padding=padding,
+                                   dilation=dilation)
+
+def x_first(x, offset, weight, bias=None, **options):
+    N, channels, Ho, Wo = offset.shape
+    turned = offset.reshape(N, channels // 2, 2, Ho, Wo)[:, :, ::-1].reshape(offset.shape)
+    return reference.deform_conv2d(x, turned, weight, bias, **options)
+
+def dies(x, offset, weight, bias=None, **options):
+    os._exit(3)
+
+def hangs(x, offset, weight, bias=None, **options):
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs dcn-verify in a folder with `kernels.py`; gives its status, output and errors."""
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    monkeypatch.chdir(tmp_path)
+
+    def dcn_verify(*words):
+        status = main(words)
+        return status, *capsys.readouterr()
+
+    return dcn_verify
+
+
+FAST = ("--examples", "5", "--dtype", "float32")
+
+
+def test_a_right_kernel_is_status_0(run):
+    status, out, err = run("kernels:right", "--backward", "right_backward", *FAST)
+    assert status == 0
+    assert out.startswith("deform_conv2d of kernels:right: OK, 0 of 20 laws broken")
+    assert "forward and backward; float32" in out
+    assert err == ""
+
+
+def test_a_broken_kernel_is_status_1(run, tmp_path):
+    status, out, _ = run(
+        "kernels.py:x_first", *FAST, "--law", "forward_is_exact", "--json", "found.json",
+        "--html", "found.html",
+    )  # fmt: skip
+    assert status == 1
+    assert "diagnosis  y equals the x-first channel order" in out
+    assert json.loads((tmp_path / "found.json").read_text())["ok"] is False
+    assert "x-first channel order" in (tmp_path / "found.html").read_text()
+
+
+def test_what_a_signature_lacks_is_known_in_another_process_too(run):
+    status, out, _ = run("kernels:plain", *FAST)
+    assert status == 0
+    assert "lacks: bias, mask\n" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("dies", "the process ended with status 3"), ("hangs", "did not return within 1 s")],
+)
+def test_a_kernel_that_dies_or_hangs_is_reported(run, name, words):
+    status, out, _ = run(f"kernels:{name}", *FAST, "--law", "forward_is_exact", "--time-limit", "1")
+    assert status == 1
+    assert words in out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "no target: module:callable, or one of reference, torchvision"),
+        (["kernel"], "there is no target 'kernel': expected module:callable"),
+        (["kernel:right"], "kernel:right: no module named 'kernel'"),
+        (["kernels:rigth"], "kernels:rigth: AttributeError: "),
+        (["kernels:right", "--law", "forward"], "laws is 'forward', expected one of"),
+        (["kernels:right", "--lacks", "masks"], "lacks is 'masks', expected one of"),
+        (["kernels:right", "--examples", "0"], "examples is 0, expected an int of at least 1"),
+        (["kernels:right", "--op", "all"], "--op all is for the known targets"),
+        (["kernels:right", "--arrays", "numbers"], "numbers"),
+        (["kernels:right", "--python", "/no/python"], "kernels:right: cannot run /no/python"),
+        (["paddle", "--op", "sample"], "paddle has no sample"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_and_status_2(run, words, line):
+    status, out, err = run(*words, "--dtype", "float32")
+    assert status == 2
+    assert err.startswith("dcn-verify: ")
+    assert line in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_a_peer_whose_package_is_missing_is_status_2(run):
+    status, _, err = run("mxnet", "--python", sys.executable)
+    assert status == 2
+    assert err.startswith("dcn-verify: mxnet: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_operator_is_status_2(run):
+    with pytest.raises(SystemExit) as ended:
+        run("reference", "--op", "deform")
+    assert ended.value.code == 2
+
+
+def test_nothing_checked_is_status_2(run):
+    status, out, _ = run("kernels:right", "--law", "backward_is_exact", *FAST)
+    assert status == 2
+    assert "NOTHING CHECKED" in out
+
+
+def test_all_operators_of_a_known_target(run, tmp_path):
+    status, out, _ = run("reference", "--op", "all", "--examples", "1", "--json", "r.json",
+                         "--dtype", "float32")  # fmt: skip
+    assert status == 0
+    assert out.count(": OK, 0 of") == 7
+    assert (tmp_path / "r-deform_roi_pool.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [("targets", peers.PEERS), ("laws", ["forward_is_exact"]), ("words", ["uneven padding"])],
+)
+def test_lists(run, what, names):
+    status, out, _ = run("--list", what)
+    assert status == 0
+    assert set(names) <= set(out.splitlines())
+
+
+def test_quiet_prints_only_what_is_broken(run):
+    assert run("kernels:right", "--quiet", *FAST, "--law", "forward_is_exact") == (0, "", "")
+    assert "BROKEN" in run("kernels:x_first", "--quiet", *FAST, "--law", "forward_is_exact")[1]
+
+
+def test_it_is_a_module_too():
+    command = [sys.executable, "-m", "deformable_convnets.reference.oracle", "--list", "laws"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "forward_is_exact" in done.stdout
+
+
+def test_importing_the_reference_or_the_oracle_does_not_import_hypothesis():
+    code = (
+        "import sys, deformable_convnets.reference as r, deformable_convnets.reference.oracle;"
+        "sys.exit('hypothesis' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
