@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from test_oracle_diagnosis import UNSEEN, exactness
+from test_oracle_diagnosis import NOT_FINITE, UNSEEN, exactness
 
 from deformable_convnets.reference.oracle import LAWS, Implementation, calls, problems
 from deformable_convnets.reference.oracle.failures import NotSupported
@@ -27,9 +27,11 @@ def right_calls(op, dtype="float32", count=60):
     scope, found = Scope(without=i.lacks), law.problems(count, dtype, Scope(without=i.lacks))
     if not law.pools:
         found += problems.some(count // 2, "edge", dtype=dtype, scope=scope, **law.limits)
-    for problem in found:
+    odd = LAWS.get(NOT_FINITE.get(name, ""))
+    strange = [(odd, p) for p in found[:12] if odd is not None and dtype in odd.dtypes]
+    for checked, problem in [(law, p) for p in found] + strange:
         try:
-            law.check(i, problem)
+            checked.check(i, problem)
         except NotSupported:
             continue
     return [record for record in log if record.operator == op]

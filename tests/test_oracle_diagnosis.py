@@ -7,6 +7,7 @@ import pytest
 from deformable_convnets import reference
 from deformable_convnets.reference.oracle import Implementation, verify
 from deformable_convnets.reference.oracle.mistakes import MISTAKES
+from deformable_convnets.reference.oracle.mistakes_of_sampling import NAN
 
 EXACT = {
     "conv2d": "conv2d_is_exact",
@@ -34,6 +35,12 @@ SYNONYMS = {  # a gradient that comes out the same from a mistake in one gradien
     "the mask forgotten in the gradient of x": {"the mask forgotten"},
     "the mask forgotten in the weight gradient": {"the mask forgotten"},
     "the weight gradient read at the regular grid": {"the offset forgotten"},
+}
+NOT_FINITE = {  # the laws that show what is done with a NaN
+    "sample": "sample_points_not_finite",
+    "deform_conv2d": "points_not_finite",
+    "deform_roi_pool": "offsets_not_finite",
+    "deform_ps_roi_pool": "offsets_not_finite",
 }
 SHARING = ("deform_roi_pool", "ps_roi_pool")  # their tables are parts of deform_ps_roi_pool's
 EACH = [
@@ -81,7 +88,8 @@ def changed(op, change):
 @pytest.mark.parametrize(("op", "mistake"), EACH, ids=[f"{op}: {m.name}" for op, m in EACH])
 def test_a_mistake_is_named(op, mistake):
     single = mistake.name == "everything in single precision"
-    found = diagnosis(op, mistake.run, dtype="float64" if single else "float32")
+    laws = NOT_FINITE[op] if mistake.name == NAN else exactness(op)
+    found = diagnosis(op, mistake.run, laws=laws, dtype="float64" if single else "float32")
     for sentence in found.split("; "):
         names = set(sentence.partition(" equals ")[2].split(" or "))
         assert names == {mistake.name} | SYNONYMS.get(mistake.name, set())

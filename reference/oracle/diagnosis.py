@@ -146,7 +146,9 @@ def explained(evidence: Evidence) -> str:
         if isinstance(error, Mismatch) and "bound" in error.allowed:
             times = float(error.allowed["error"] / max(error.allowed["bound"], 1e-300))
             return f"{error.what} is off by {times:.2g} times what rounding can explain"
-        return "every call gives the right result when it is looked at by itself"
+        return "every call gives the right result when it is judged by itself"
+    if _changes(evidence):
+        return "the same call gives another result: something is never written, or left to chance"
     by_name: dict[str, list[Case]] = {}
     for record in evidence.more:
         if record.result is not None:
@@ -160,6 +162,23 @@ def explained(evidence: Evidence) -> str:
         for name, each in by_name.items() if each[0].wrong
     ]  # fmt: skip
     return "; ".join(dict.fromkeys(found))
+
+
+def _changes(evidence: Evidence) -> bool:
+    """Whether the wrong call, made again and again, gives different results."""
+    record = evidence.wrong
+    assert record is not None
+    try:
+        again = [evidence.i.call[record.operator](**record.arguments) for _ in range(2)]
+    except (Failed, NotSupported):
+        return False
+    several = [a if isinstance(a, tuple) else (a,) for a in (record.result, *again)]
+    return any(
+        not np.array_equal(a, b, equal_nan=True)
+        for first, *others in zip(*several, strict=True)
+        for a, b in ((first, other) for other in others)
+        if isinstance(first, np.ndarray)
+    )
 
 
 def _of_a_call(error: Failed, evidence: Evidence) -> str:

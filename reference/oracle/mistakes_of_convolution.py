@@ -9,7 +9,7 @@ from ..geometry import R, centres
 from . import wrong_calls as w
 from . import wrong_gradients as wg
 from . import wrong_sampling as ws
-from .mistakes_of_sampling import BORDERS, CELLS, WEIGHTS
+from .mistakes_of_sampling import BORDERS, CELLS, NAN, OUTSIDE, WEIGHTS
 from .wrong_calls import Wrong, gathered, scaled, with_offset, with_points, yx
 from .wrong_gradients import run_on, turned, twice
 from .wrong_numbers import all_in, bfloat16, half, operands, single, tf32, tf32_cut
@@ -90,6 +90,7 @@ GRIDS: Wrong = {
 DEFORM: Wrong = {
     **LAYOUTS,
     **GRIDS,
+    NAN: with_offset(lambda c: np.where(np.isnan(c.field), OUTSIDE, c.field)),
     "the offset forgotten": with_offset(lambda c: np.zeros_like(c.field)),
     "offsets cut to whole numbers": with_offset(lambda c: np.trunc(c.field)),
     "a clamped border": with_points(lambda p, c: np.clip(p, 0, w.size(c) - 1)),

@@ -17,6 +17,7 @@ from ..ps_roi_pool import (
 )
 from ..roi_pool import roi_pool, roi_pool_backward
 from . import wrong_pooling as w
+from .mistakes_of_sampling import NAN, OUTSIDE
 from .wrong_calls import columns, repeated, with_channels
 from .wrong_gradients import run_on, sides, turned, twice
 from .wrong_pooling import Wrong, by_points, gathered, in_units, only, with_move, with_rois
@@ -108,6 +109,7 @@ MOVES: Wrong = {
     "class groups of every other channel": gathered(w.every_other_channel),
 }
 DEFORM: Wrong = {
+    NAN: lambda c: c(offset=np.where(np.isnan(c.offset), OUTSIDE, c.offset).astype(c.offset.dtype)),
     "the offset forgotten": with_move(lambda c: 0 * w.moved(c)),
     **MOVES,
     **PLAIN,

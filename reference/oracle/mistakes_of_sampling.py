@@ -44,6 +44,8 @@ POINTS: Wrong = {
     "the other half-pixel shift": at(lambda p, c: p + 0.5),
     "coordinates in half precision": at(lambda p, c: half(p)),
 }
+OUTSIDE = np.float32(1e30)  # of any map
+NAN = "another convention, 0 where a coordinate is NaN"
 SAMPLE: Wrong = {
     "the x-first order of p": x_first,
     "a clamped border": at(lambda p, c: np.clip(p, 0, n(c) - 1)),
@@ -57,6 +59,7 @@ SAMPLE: Wrong = {
     ),
     **POINTS,
     **{name: ws.sampled(rule) for name, rule in (CELLS | WEIGHTS).items()},
+    NAN: at(lambda p, c: np.where(np.isnan(p), OUTSIDE, p)),
 }
 SAMPLE_BACKWARD: Wrong = {
     "the gradient of p with dy and dx swapped": turned("p", lambda a, c: a[..., ::-1]),
