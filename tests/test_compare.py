@@ -50,9 +50,14 @@ def test_within():
 def test_between():
     low, high = np.array([0.0, -1.0]), np.array([0.0, 2.0])
     assert_between("y", np.array([0.0, -1.0]), low, high)
-    for wrong in ([0.0, 2.5], [1e-300, 0.0], [np.nan, 0.0]):
-        with pytest.raises(AssertionError, match=r"low .*, high"):
+    for wrong, words in (
+        ([0.0, 2.5], r"y\[1\] is 2.5, low -1.0, high 2.0"),
+        ([1e-300, 0.0], "expected 0.0"),
+        ([np.nan, 0.0], "expected 0.0"),
+    ):
+        with pytest.raises(AssertionError, match=words):
             assert_between("y", np.array(wrong), low, high)
+    assert_between("y", np.array([np.nan]), np.array([np.nan]), np.array([np.nan]))
 
 
 def test_gradients_are_compared_field_by_field():

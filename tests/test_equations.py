@@ -106,7 +106,11 @@ SMALL = [
 
 
 @settings(max_examples=60)
-@given(recipe=problems.recipes("base", "kinks", dtype="float64", fixed_shapes=True))
+@given(
+    recipe=problems.recipes(
+        "base", "kinks", dtype="float64", scope=problems.Scope(fixed_shapes=True)
+    )
+)
 def test_the_reference_equals_the_equations(recipe):
     """Forward and all five gradients, both sides of kinks, on fractions and bit for bit."""
     shape = SMALL[recipe.seed % len(SMALL)]
@@ -124,7 +128,7 @@ def test_the_reference_equals_the_equations(recipe):
 
 
 @settings(max_examples=24)
-@given(recipe=problems.recipes("base", dtype="float64", fixed_shapes=True))
+@given(recipe=problems.recipes("base", dtype="float64", scope=problems.Scope(fixed_shapes=True)))
 def test_conv2d_equals_equation_1(recipe):
     p = recipe._replace(shape=SMALL[recipe.seed % len(SMALL)]).problem("float64")
     at = layer(p.x, None, p.weight, **p.options)

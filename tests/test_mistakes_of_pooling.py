@@ -18,6 +18,7 @@ CALLS = [  # bins, output_size, spatial_scale, whether corners are whole, the la
     ("align", (2, 3), 0.5, False, 1),
     ("mxnet", (2, 3), 1.0, False, 1),  # a bin with a dropped sample and others
     ("align", (3, 2), 1.0, False, 1),
+    ("paper", (2, 2), 1.0, False, np.nan),
 ]
 
 

@@ -37,7 +37,7 @@ def test_sampling_points_by_hand():
 
 
 @settings(max_examples=60)
-@given(recipe=problems.recipes("base", dtype="float64", fixed_shapes=False, N=2, groups=1))
+@given(recipe=problems.recipes("base", dtype="float64", N=2, groups=1))
 def test_sampling_points_are_where_deform_conv2d_reads(recipe):
     """y is the weighted sum of `sample` at `sampling_points`, image by image and tap by tap."""
     problem = recipe.problem("float64")

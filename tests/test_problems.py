@@ -96,6 +96,14 @@ def test_each_family_shows_what_the_base_family_cannot(family, wrong, dtype):
     assert not caught(wrong, "base", dtype), "the base family shows it already"
 
 
+def test_wide_gradients_show_what_the_base_family_cannot():
+    def wrong(grad_output, *args, **options):
+        return reference.deform_conv2d_backward(tf32(grad_output), *args, **options)
+
+    assert caught(bug(deform_conv2d_backward=wrong), "wide-g")
+    assert not caught(bug(deform_conv2d_backward=wrong), "base")
+
+
 @pytest.mark.parametrize(("border", "column"), [("zero", 3), ("dcnv1", 3), ("dcnv1", 6)])
 def test_a_point_rounded_onto_a_kink_is_within_the_bound(border, column):
     """p = column + 2 - 2**-22 rounds to a whole number in float32, and the slope changes there."""

@@ -144,8 +144,9 @@ def explained(evidence: Evidence) -> str:
         if "again" in evidence.law.name or "same_call" in evidence.law.name:
             return "results depend on what the memory held before: something is never written"
         if isinstance(error, Mismatch) and "bound" in error.allowed:
-            times = float(error.allowed["error"] / max(error.allowed["bound"], 1e-300))
-            return f"{error.what} is off by {times:.2g} times what rounding can explain"
+            off, bound = float(error.allowed["error"]), float(error.allowed["bound"])
+            times = f"{off / bound:.2g} times what" if bound else f"{off:.2g}, where no"
+            return f"{error.what} is off by {times} rounding can explain"
         return "every call gives the right result when it is judged by itself"
     if _changes(evidence):
         return "the same call gives another result: something is never written, or left to chance"

@@ -16,7 +16,7 @@ from .problems import Problem, strange_numbers
 
 __all__ = ["LAWS", "Law", "laws_of", "strange_numbers"]
 
-EXACT = ("base", "kinks", "wide-x", "wide-w", "f64", "far", "edge", "huge", "degenerate")
+EXACT = ("base", "kinks", "wide-x", "wide-w", "wide-g", "f64", "far", "edge", "huge", "degenerate")
 NEAR = ("base", "kinks")
 BACKWARD = "deform_conv2d_backward"
 

@@ -236,9 +236,8 @@ def _expected(operator: str, a: dict[str, Any], at: tuple[int, ...]) -> Array:
 
 def _window(size: Pair, points: Array) -> tuple[slice, slice]:
     """The part of a map that is shown: all of it, or what is around the points."""
-    middle = np.nan_to_num(
-        np.median(np.clip(np.nan_to_num(points), 0, np.subtract(size, 1)), axis=0)
-    )
+    inside = np.clip(np.nan_to_num(points), 0, np.subtract(size, 1))
+    middle = np.median(inside, axis=0) if len(inside) else (0, 0)
     first = [
         int(np.clip(m - WIDE // 2, 0, max(n - WIDE, 0))) for m, n in zip(middle, size, strict=True)
     ]

@@ -40,6 +40,7 @@ FAMILIES = {
     "kinks": Family(step=1 / 2, odd=False),
     "wide-x": Family(x=511, weight=1, grad=1, mask=False, dtypes=("float32", "float64")),
     "wide-w": Family(x=1, weight=4095, grad=1, mask=False, dtypes=("float32", "float64")),
+    "wide-g": Family(x=1, weight=1, grad=4095, mask=False, dtypes=("float32", "float64")),
     "f64": Family(x=2**19 - 1, weight=2**11 - 1, dtypes=("float64",)),
     "far": Family(),  # on the shapes FAR: coordinates up to 2060
     "edge": Family(),  # points within a pixel of the edges of the map, and on them
@@ -244,7 +245,8 @@ def recipes(*families: str, dtype: str, scope: Scope = EVERYTHING, **limits: Any
     """
     from hypothesis import strategies as st
 
-    drawn = st.sampled_from(SHAPES) if scope.fixed_shapes else shapes()
+    listed = st.sampled_from(SHAPES)
+    drawn = listed if scope.fixed_shapes else st.one_of(listed, shapes())
     return st.builds(
         Recipe,
         family=st.sampled_from(_drawn(families, dtype, scope)),

@@ -5,7 +5,9 @@ Where the points of a problem are exact, as in `roi_problems`, only sums of ordi
     |computed - exact| <= u (4 terms + 8) size
 
 size is the sum of the absolute values of the terms, of which there are `terms`, each the sum over
-the four corners of a cell. It is doubled, because the exact result is the reference's in float64.
+the four corners of a cell. It is doubled, because the exact result is the reference's in float64. A
+slope is a difference of corners, each point's its own: where they cancel, exactly in ours, others
+have rounded twice.
 """
 
 from typing import Any
@@ -15,6 +17,7 @@ from numpy import ndarray as Array
 
 from deformable_convnets.reference import roi_layout as layout
 from deformable_convnets.reference.roi_bins import bins_of
+from deformable_convnets.reference.roi_points import Lines
 
 from .roi_problems import RoiProblem
 
@@ -28,7 +31,8 @@ def tolerances(problem: RoiProblem, u: float) -> tuple[Array, Array, Array]:
     points, bins = int(at.count.max(initial=1)), max(len(at.count), 1)
     y = layout.from_bins(abs(at.M) @ pixels / at.count, problem.shape.rois, geometry)
     x = layout.from_pixels(abs(at.M).T @ grad, shape, geometry)
-    slopes = [np.einsum("bc,bc->b", grad, abs(m) @ pixels) for m in (at.M_y, at.M_x)]
+    differences = (at.matrix(_steps(at.y), at.x.g), at.matrix(at.y.g, _steps(at.x)))
+    slopes = [np.einsum("bc,bc->b", grad, m @ pixels) for m in differences]
     grad_p = np.stack(slopes, axis=1) * np.abs(at.sizes) * problem.gamma
     r, p, i, j = layout.index(problem.shape.rois, geometry)
     a, b = layout.parts(i, j, geometry)
@@ -40,3 +44,10 @@ def tolerances(problem: RoiProblem, u: float) -> tuple[Array, Array, Array]:
     terms = (points, points * bins, points * bins * problem.shape.Cout)
     scaled = [2 * u * (4 * t + 8) * size for t, size in zip(terms, (y, x, flat), strict=True)]
     return scaled[0], scaled[1], scaled[2]
+
+
+def _steps(lines: Lines) -> Array:
+    """At least how often a pixel is a corner of a point of the bin, along one axis."""
+    near = np.pad((lines.g != 0) | (lines.dg != 0), ((0, 0), (1, 1)))
+    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
+    return 2 * near * lines.number[:, None]
