@@ -140,6 +140,8 @@ def explained(evidence: Evidence) -> str:
     error = evidence.found.error
     if isinstance(error, Failed):
         return _of_a_call(error, evidence)
+    if isinstance(error, Mismatch) and error.what.endswith(" after the call"):
+        return f"it writes to its argument {error.what.removesuffix(' after the call')}"
     if evidence.wrong is None:
         if "again" in evidence.law.name or "same_call" in evidence.law.name:
             return "results depend on what the memory held before: something is never written"
