@@ -38,6 +38,7 @@ CONVOLUTION = ANY | {
     "whole offsets": "offsets that are all whole numbers",
     "fractions": "offsets that are not whole",
     "far offsets": "offsets of more than 4 pixels",
+    "a wide map": "a map of more than 256 rows or columns",
     "the zero border": 'border="zero"',
     "the dcnv1 border": 'border="dcnv1"',
 }
@@ -108,6 +109,7 @@ def _of_convolution(a: Mapping[str, Any]) -> dict[str, bool]:
         "padding": any(any(both) for both in padding),
         "uneven padding": any(before != after for before, after in padding),
         "unequal axes": any(y != x for y, x in (kernel, padding, *steps)),
+        "a wide map": max(a["x"].shape[2:]) > 256,
     }
     if a.get("offset") is not None:
         offset = a["offset"]

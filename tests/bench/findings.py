@@ -9,7 +9,7 @@ broken is tried again on ordinary input, which is finite and not empty. What was
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,19 @@ def entry_of(name: str, title: str, reports: list[Report], examples: list[int]) 
         "seed": first.seed, "laws kept": sorted(kept),
         "laws broken": sorted({f.law for f in failures}),
         "not checked": {law: why for law, why in idle.items() if law not in kept},
-        "diagnoses": list(dict.fromkeys(re.sub(r"\d+ of \d+", "some", f.diagnosis)
-                                        for f in failures)),
+        "diagnoses": _different(f.diagnosis for f in failures),
         "failures": [
             {"law": f.law, "dtype": f.dtype, "kind": f.kind, "message": f.message,
              "diagnosis": f.diagnosis, "example": f.example} for f in failures
         ],
     }  # fmt: skip
+
+
+def _different(diagnoses: Iterable[str]) -> list[str]:
+    """Those that differ in more than their counts, without counts."""
+    plain = [re.sub(r"\d+ of \d+ calls|all \d+ calls", "some calls", d) for d in diagnoses]
+    plain = [re.sub(r", and in none of \d+ without", "", d) for d in plain]
+    return list({re.sub(r"\d", "", d): d for d in reversed(plain)}.values())[::-1]
 
 
 def markdown(entries: list[dict[str, Any]]) -> str:
@@ -130,6 +136,11 @@ def main() -> None:
         print(key, entries[key]["diagnoses"] or "OK", flush=True)
         RESULTS.write_text(json.dumps(entries, indent=1) + "\n")
     write(PAGE, markdown(list(entries.values())))
+
+
+def section(page: str) -> str:
+    """What stands between the marks of a page."""
+    return page.split(START)[1].split(END)[0].strip("\n")
 
 
 def write(page: Path, text: str) -> None:
