@@ -21,6 +21,7 @@ ANY = {
     "no images": "N = 0",
     "points not finite": "coordinates that are infinite, NaN or beyond 1e20",
     "the left derivative": 'side="left" at kinks',
+    "a wide map": "a map of more than 256 rows or columns",
 }
 CONVOLUTION = ANY | {
     "bias": "a bias",
@@ -38,7 +39,6 @@ CONVOLUTION = ANY | {
     "whole offsets": "offsets that are all whole numbers",
     "fractions": "offsets that are not whole",
     "far offsets": "offsets of more than 4 pixels",
-    "a wide map": "a map of more than 256 rows or columns",
     "the zero border": 'border="zero"',
     "the dcnv1 border": 'border="dcnv1"',
 }
@@ -78,6 +78,7 @@ def of(operator: str, a: Mapping[str, Any]) -> set[str]:
         "strided arrays": any(not (v.flags.c_contiguous and v.flags.writeable) for v in _arrays(a)),
         "points not finite": any((~(np.abs(p.astype("f8")) <= 1e20)).any() for p in points),
         "the left derivative": a.get("side") == "left",
+        "a wide map": max(x.shape[-2:]) > 256,
     }
     if operator.removesuffix("_backward") != "sample":
         found |= {"several images": len(x) > 1, "no images": len(x) == 0}
@@ -109,7 +110,6 @@ def _of_convolution(a: Mapping[str, Any]) -> dict[str, bool]:
         "padding": any(any(both) for both in padding),
         "uneven padding": any(before != after for before, after in padding),
         "unequal axes": any(y != x for y, x in (kernel, padding, *steps)),
-        "a wide map": max(a["x"].shape[2:]) > 256,
     }
     if a.get("offset") is not None:
         offset = a["offset"]

@@ -174,11 +174,11 @@ def _bounds(problem: Problem, dtype: str) -> dict[str, Any]:
 
 def _roi_pool(recipe: Recipe) -> Made:
     """Any operator of RoI pooling; an offset that the problem has not is zero."""
-    problem = roi_problems.make(recipe.family, recipe.shape, recipe.seed, recipe.rule)
-    s, parameters = problem.shape, _parameters(recipe.operator)
-    if "offset" not in parameters:
-        problem = problem.with_(offset=None)
-    elif problem.offset is None:
+    parameters = _parameters(recipe.operator)
+    without = () if "offset" in parameters else ("offset",)
+    problem = roi_problems.make(recipe.family, recipe.shape, recipe.seed, recipe.rule, without)
+    s = problem.shape
+    if "offset" in parameters and problem.offset is None:
         problem = problem.with_(offset=np.zeros((s.rois, 2 * s.classes, *s.part)))
     assert roi_problems.certified(problem)
     if recipe.ordinary:
