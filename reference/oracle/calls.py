@@ -20,7 +20,7 @@ from deformable_convnets.reference.geometry import output_size, pair, sides
 
 from . import features
 from .compare import ABSENT
-from .failures import Failed, NotSupported
+from .failures import Failed, NotSupported, Refused
 from .implementation import Implementation
 from .peers.serve import poison
 
@@ -82,16 +82,26 @@ class Careful:
         record.result = self._judged(self._called(a), a)
         return record.result
 
+    def _unwritten(self, own: dict[str, Any], a: dict[str, Any]) -> None:
+        """The operators that have no law of their own about it leave their arguments alone."""
+        if self.operator.startswith(("sample", "conv2d")):
+            for name, v in a.items():
+                if isinstance(v, np.ndarray) and not np.array_equal(own[name], v, equal_nan=True):
+                    raise Failed("wrote", f"{self.operator} wrote to its argument {name}")
+
     def _called(self, a: dict[str, Any]) -> Any:
-        args, options = taken(self.operator, self.function, self._own(a))
+        own = self._own(a)
+        args, options = taken(self.operator, self.function, own)
         poison([(s, d) for s, d in promised(self.operator, a).values()], next(self.memory))
         try:
-            return self.function(*args, **options)
+            result = self.function(*args, **options)
+            self._unwritten(own, a)
+            return result
         except (NotSupported, Failed):
             raise
         except NotImplementedError as error:
-            raise NotSupported(str(error) or "something (NotImplementedError)") from error
-        except Exception as error:
+            raise Refused(str(error) or "NotImplementedError") from error
+        except (Exception, SystemExit, GeneratorExit) as error:
             kind, place = type(error).__name__, innermost(error)
             message = f"{self.operator} raised {kind}: {error}  [{place}]"
             raise Failed("raised", message) from error
@@ -112,7 +122,12 @@ class Careful:
         for name in grads._fields:
             if f"the gradient of {name}" in self.lacks:
                 found[name] = ABSENT
-            elif name in wanted:
+            elif name not in wanted:  # of an argument that was not given: nothing is promised
+                found[name] = None
+            elif found[name] is None:
+                said = f"grads.{name} is missing; if it is not given, say lacks="
+                raise Failed("type", f"{said}['the gradient of {name}']")
+            else:
                 found[name] = _checked(f"grads.{name}", found[name], *wanted[name])
         return grads(**found)
 
@@ -139,7 +154,7 @@ def lacking(
 
     rules  what it lacks where it takes no `border`, or no `bins`
     """
-    takes = _parameters(function)
+    takes = _parameters(operator, function)
     if takes is None:
         return frozenset()
     names = inspect.signature(getattr(reference, operator)).parameters
@@ -151,7 +166,7 @@ def taken(
     operator: str, function: Callable[..., Any], a: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments that a callable takes, in the way of the reference: by place or by name."""
-    takes, args, options = _parameters(function), [], {}
+    takes, args, options = _parameters(operator, function), [], {}
     for name, parameter in inspect.signature(getattr(reference, operator)).parameters.items():
         if takes is not None and name not in takes and name in (*WITHOUT_KEYWORD, "border", "bins"):
             continue  # the call does not need it, or it was not made
@@ -162,14 +177,24 @@ def taken(
     return args, options
 
 
-def _parameters(function: Callable[..., Any]) -> set[str] | None:
-    """The names that a callable takes; None if it takes any, or does not say."""
+def _parameters(operator: str, function: Callable[..., Any]) -> set[str] | None:
+    """What a callable takes, by the names of the reference; None if it takes all, or is silent.
+
+    Arguments by place may have other names: they are counted.
+    """
     try:
-        parameters = inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None
-    kinds = {p.kind for p in parameters.values()}
-    return None if inspect.Parameter.VAR_KEYWORD in kinds else set(parameters)
+    theirs = inspect.signature(getattr(reference, operator)).parameters.values()
+    by_place = [p.name for p in theirs if p.kind is not p.KEYWORD_ONLY]
+    by_name = {p.name for p in theirs if p.kind is p.KEYWORD_ONLY}
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    count = sum(p.name not in by_name for p in places)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        count = len(by_place)
+    named = by_name if any(p.kind is p.VAR_KEYWORD for p in parameters) else set()
+    return named | {p.name for p in parameters if p.name in by_name} | set(by_place[:count])
 
 
 def promised(operator: str, a: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -204,13 +229,13 @@ def _by_name(result: Any, names: tuple[str, ...], operator: str) -> dict[str, An
 
 
 def _checked(what: str, a: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    if not isinstance(a, np.ndarray):
+    if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
         raise Failed("type", f"{what} is {_kind(a)}, expected a NumPy array")
     if a.shape != shape:
         raise Failed("shape", f"{what} has shape {a.shape}, expected {shape}")
     if a.dtype != dtype:
         raise Failed("dtype", f"{what} has dtype {a.dtype}, expected {dtype}")
-    return a
+    return np.array(a)  # ours: the next call may write to the same memory
 
 
 def _kind(value: Any) -> str:

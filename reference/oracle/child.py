@@ -25,7 +25,7 @@ from typing import Any, Self
 import deformable_convnets.reference as reference
 
 from . import processes
-from .failures import Failed, NotSupported
+from .failures import Failed, Refused
 from .peers import serve
 
 KINDS = (
@@ -93,7 +93,7 @@ class Child:
         """The result for these arguments, by the reference's names: an array, or gradients by name.
 
         What it writes to an argument is written here too. Raises Failed where it raises, hangs,
-        dies or returns something else, and NotSupported where it raises NotImplementedError.
+        dies or returns something else, and Refused where it raises NotImplementedError.
         """
         about = {"do": "call", "operator": operator}
         header, value = self._ask(about, _split(operator, arguments))
@@ -130,7 +130,7 @@ class Child:
         except (EOFError, OSError):
             raise Failed("died", f"{operator}: the process {self._last_words()}") from None
         if answer.get("lacking"):
-            raise NotSupported(answer["message"])
+            raise Refused(answer["message"] or "NotImplementedError")
         if "raised" in answer:
             what, place = f"{answer['raised']}: {answer['message']}", answer["where"]
             at = f"  [{place}]" if place else ""

@@ -35,15 +35,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         reports = list(_reports(parsed))
+    except KeyboardInterrupt:
+        print("\ndcn-verify: interrupted", file=sys.stderr)
+        return 130
     except (ValueError, TypeError, CannotStart, OSError) as error:
         print(f"dcn-verify: {error}", file=sys.stderr)
         return 2
-    return max(_status(report) for report in reports)
+    found = {_status(report) for report in reports}
+    return 1 if 1 in found else max(found)
 
 
 def _reports(parsed: argparse.Namespace) -> Iterator[Report]:
     if find_spec("hypothesis") is None:
         raise ValueError("Hypothesis is not installed: pip install 'deformable-convnets[oracle]'")
+    if parsed.time_limit <= 0:
+        raise ValueError(f"--time-limit is {parsed.time_limit:g}, expected more than 0 seconds")
+    for path in filter(None, (parsed.html, parsed.json)):
+        if not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"there is no folder for {path}")
     if parsed.target is None:
         raise ValueError(f"no target: module:callable, or one of {', '.join(peers.PEERS)}")
     for op in _operators(parsed):
@@ -156,6 +165,11 @@ def _listed(what: str) -> str:
     return "\n".join(lines)
 
 
+def _words(text: str) -> list[str]:
+    """One or several, with commas between them."""
+    return [word.strip() for word in text.split(",")]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dcn-verify",
@@ -178,12 +192,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=DTYPES,
         help="default: what a known target has, else float32 and float64",
     )
-    add("--border", nargs="+", choices=BORDERS, default=["zero"])
-    add("--bins", nargs="+", choices=BINS, help="the rule for the points of a RoI's bins")
-    add("--law", nargs="+", metavar="LAW", help="these alone; see --list laws")
+    add("--border", type=_words, default=["zero"], help=f"{' or '.join(BORDERS)}; default zero")
+    add("--bins", type=_words, help=f"the rule for the points of a RoI's bins: {', '.join(BINS)}")
+    add("--law", type=_words, help="these alone; see --list laws")
     add("--examples", type=int, metavar="N", help="problems for each law and dtype; default 200")
     add("--seed", type=int, default=0)
-    add("--lacks", nargs="+", metavar="WORD", help="what is not supported; see --list words")
+    add("--lacks", type=_words, help="what is not supported, as 'mask,groups'; see --list words")
     add("--arrays", metavar="KIND", help="what a callable takes: torch, torch:cuda, cupy, jax")
     add("--python", metavar="PATH", help="the Python that has what the target needs")
     add("--time-limit", type=float, default=60.0, metavar="S", help="seconds for one call")

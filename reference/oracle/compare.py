@@ -12,6 +12,12 @@ ABSENT: Any = type("Absent", (), {"__repr__": lambda _: "ABSENT"})()
 """In place of a gradient that an implementation lacks, or that a law does not compare."""
 
 
+class Count:
+    """How many comparisons were made, so that a law that compared nothing is not called kept."""
+
+    made = 0
+
+
 class Mismatch(AssertionError):
     """Arrays that differ: the first index where they do, both values and what was allowed there.
 
@@ -60,7 +66,15 @@ def assert_between(what: str, actual: Any, low: Array, high: Array) -> None:
     _assert_all(what, (low <= actual) & (actual <= high) | nan, actual, low=low, high=high)
 
 
+def assert_true(what: str, right: Any) -> None:
+    """A comparison that says for itself what it found."""
+    Count.made += 1
+    if not right:
+        raise AssertionError(what)
+
+
 def _assert_shape(what: str, actual: Any, expected: Array) -> None:
+    Count.made += 1
     if not isinstance(actual, np.ndarray):
         raise AssertionError(f"{what} is of type {type(actual).__name__}, expected a NumPy array")
     if actual.shape != expected.shape:

@@ -18,7 +18,9 @@ class Callee(NamedTuple):
     name: str
 
 
-def example(i: Implementation, operator: str, law: Law, problem: Any, asked: Any) -> str:
+def example(
+    i: Implementation, operator: str, law: Law, problem: Any, asked: Any, fatal: bool
+) -> str:
     """Python that holds the implementation to the law on this problem."""
     makers = "roi_problems" if law.pools else "problems, shapes"
     made = f"problem = {problem.code()}"
@@ -36,6 +38,7 @@ def example(i: Implementation, operator: str, law: Law, problem: Any, asked: Any
     words += [repr(operator)] if operator != "deform_conv2d" or len(callees) > 1 else []
     words += [callee.name for callee in callees[1:]]
     words += [f"lacks={sorted(asked.lacks)}"] if asked.lacks else []
+    words += ["isolated=True"] if fatal else []
     words += [f"arrays={arrays!r}"] if (arrays := _arrays(function, asked)) else []
     lines = [f"from {ORACLE} import check, {makers}", *_imports(callees), made]
     return "\n".join([*lines, f"check({', '.join(words)})"])

@@ -26,3 +26,7 @@ class NotSupported(Exception):
     def __init__(self, *lacks: str):
         super().__init__(", ".join(lacks))
         self.lacks = lacks
+
+
+class Refused(NotSupported):
+    """The implementation itself refused the call, by NotImplementedError."""

@@ -4,14 +4,15 @@ Hypothesis draws what problems are made from, and shrinks it when one fails.
 """
 
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from . import calls
-from .compare import Mismatch
+from .compare import Count, Mismatch
 from .diagnosis import Evidence, explained
 from .example import example
-from .failures import Failed, NotSupported
+from .failures import Failed, NotSupported, Refused
 from .implementation import Implementation
 from .law import Law
 from .lifted import lifted
@@ -21,6 +22,7 @@ from .report import Failure, Kept, NotChecked
 from .smaller import smaller
 
 PATIENCE = 20.0  # seconds that Hypothesis may spend on finding a smaller example
+MOST = 8  # where problems are refused, one in so many of the examples must be kept, and not empty
 BRIEFLY = 3.0  # seconds that are spent on the smallest problems after that
 
 
@@ -52,6 +54,8 @@ class Hunt:
         self.i, self.operator, self.law, self.dtype, self.asked = i, operator, law, dtype, asked
         self.scope = scope._replace(without=self.careful.lacks)
         self.passed, self.unsupported = 0, set[str]()
+        self.solid = set[str]()  # the problems that were kept and are not empty
+        self.refused = Counter[str]()
         self.found: Found | None = None
         self.since = 0.0
 
@@ -62,8 +66,13 @@ class Hunt:
                 look()
         if self.found is not None:
             return self._failure(self.found)
+        refused = self.refused.total()
+        if self.passed and refused and len(self.solid) < max(1, self.asked.examples // MOST):
+            why = ", ".join(sorted(self.refused))
+            reason = f"the implementation refused {refused} of {refused + self.passed}: {why}"
+            return NotChecked(self.law.name, self.dtype, reason)
         if self.passed:
-            return Kept(self.law.name, self.dtype, self.passed)
+            return Kept(self.law.name, self.dtype, self.passed, dict(self.refused))
         words = ", ".join(sorted(self.unsupported)) or "problems that cannot be drawn"
         return NotChecked(self.law.name, self.dtype, f"needs {words}")
 
@@ -122,9 +131,13 @@ class Hunt:
             raise Enough
         self.log.clear()
         try:
+            before = Count.made
             self.law.check(self.careful, problem)
+            if Count.made == before:  # the gradients that it is about are not given
+                raise NotSupported(*(w for w in self.i.lacks if w.startswith("the gradient of")))
         except NotSupported as error:
             self.unsupported.update(error.lacks)
+            self.refused.update(error.lacks if isinstance(error, Refused) else ())
             raise
         except AssertionError as error:
             self._note(problem, error)
@@ -133,6 +146,8 @@ class Hunt:
             self._note(problem, error)
             raise AssertionError(str(error)) from error
         self.passed += self.found is None
+        if problem.x.size and problem.grad_output.size:
+            self.solid.add(problem.code())
 
     def _note(self, problem: Any, error: Exception) -> None:
         self.found = Found(problem, error, list(self.log))
@@ -145,10 +160,11 @@ class Hunt:
         evidence = Evidence(
             self.careful, self.operator, self.law, self.dtype, self.scope, found, self.log
         )
+        about = (self.i, self.operator, self.law, found.problem, self.asked)
         return Failure(
             law=self.law.name, says=self.law.says, dtype=self.dtype, kind=found.kind,
             message=str(error) or type(error).__name__, diagnosis=explained(evidence),
-            example=example(self.i, self.operator, self.law, found.problem, self.asked),
+            example=example(*about, found.kind in ("died", "hung")),
             problem=found.problem, call=evidence.wrong,
             difference=error if isinstance(error, Mismatch) else None,
             picture=seen(evidence) if found.kind == "value" else None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import problems, roi_problems
-from .compare import ABSENT, assert_same
+from .compare import ABSENT, assert_same, assert_true
 from .implementation import Implementation
 from .problems import Scope
 
@@ -80,6 +80,9 @@ class Law:
                                              **self.limits)  # fmt: skip
             else:
                 made += problems.of_each(seed, self.families, dtype, scope, **self.limits)
+        if "large" in self.families and not scope.fixed_shapes:
+            for seed in (3, 4):  # with 0 to 2, every one of those shapes
+                made += problems.of_each(seed, ("large",), dtype, scope, **self.limits)
         return made
 
     def _rules(self, scope: Scope) -> tuple[str, ...]:
@@ -128,6 +131,6 @@ def assert_same_grads(grads: Any, expected: Any) -> None:
         if got is ABSENT or value is ABSENT:
             continue
         if value is None or got is None:
-            assert got is None and value is None, f"grads.{name} is {got}, expected {value}"  # noqa: PT018
+            assert_true(f"grads.{name} is {got}, expected {value}", got is value)
         else:
             assert_same(f"grads.{name}", got, value)

@@ -16,7 +16,19 @@ from .problems import Problem, strange_numbers
 
 __all__ = ["LAWS", "Law", "laws_of", "strange_numbers"]
 
-EXACT = ("base", "kinks", "wide-x", "wide-w", "wide-g", "f64", "far", "edge", "huge", "degenerate")
+EXACT = (
+    "base",
+    "kinks",
+    "wide-x",
+    "wide-w",
+    "wide-g",
+    "f64",
+    "far",
+    "edge",
+    "huge",
+    "degenerate",
+    "large",
+)
 NEAR = ("base", "kinks")
 BACKWARD = "deform_conv2d_backward"
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from . import bounds
-from .shapes import DEGENERATE, FAR, SHAPES, WORDS, Shape, shapes
+from .shapes import DEGENERATE, FAR, LARGE, SHAPES, WORDS, Shape, shapes
 
 MANTISSA = {"float32": 24, "float64": 53, "float16": 24}  # float16 is computed in float32
 SPARE = 2
@@ -46,8 +46,9 @@ FAMILIES = {
     "edge": Family(),  # points within a pixel of the edges of the map, and on them
     "huge": Family(dtypes=("float32", "float64")),  # one offset in four far beyond any index
     "degenerate": Family(),  # on the shapes DEGENERATE
+    "large": Family(),  # on the shapes LARGE
 }
-FIXED = {"far": FAR, "degenerate": DEGENERATE}
+FIXED = {"far": FAR, "degenerate": DEGENERATE, "large": LARGE}
 HUGE = (2.0**16, 2.0**31, 3e9, 2.0**63, 1e30)
 
 
@@ -221,6 +222,8 @@ def _drawn(families: tuple[str, ...], dtype: str, scope: Scope = EVERYTHING) -> 
         raise ValueError(f"no family of {families} holds dtype {dtype!r}")
     if scope.without & {"stride", "unequal axes"}:  # the far shapes have large strides on one axis
         drawn = [family for family in drawn if family != "far"]
+    if scope.fixed_shapes:  # each would have to be compiled
+        drawn = [family for family in drawn if family != "large"]
     return drawn
 
 

@@ -5,6 +5,7 @@ A report is text (`str`), JSON, one HTML page, or the failure of a test: `report
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +61,12 @@ def _inline(a: Any) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """A law that held on so many examples, less those that needed what is not supported."""
+    """A law that held on so many examples, and how many the implementation refused, and why."""
 
     law: str
     dtype: str
     examples: int
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,12 @@ class Report:
             each = f"{most}" if least == most else f"{least} to {most}"
             laws = list(dict.fromkeys(kept.law for kept in self.kept))
             lines += [f"kept, on {each} examples each:", *_wrapped(laws)]
+            refused: Counter[str] = sum((Counter(k.refused) for k in self.kept), Counter())
+            for why, count in refused.items():
+                lines.append(f"refused by the implementation, {count} problems more: {why}")
         for reason, laws in self._reasons().items():
             if reason == f"needs {self.operator}_backward":  # that of a forward alone
-                lines += [f"not checked ({reason}): {len(laws)} laws of the gradients"]
+                lines += [f"not checked ({reason}): {len(laws)} about gradients"]
             else:
                 lines += [f"not checked ({reason}):", *_wrapped(laws)]
         return "\n".join(lines).rstrip()
@@ -132,11 +137,16 @@ class Report:
         return f"{what}: {'OK' if self.ok else 'BROKEN'}, {broken} of {laws} laws broken"
 
     def causes(self) -> list[list[Failure]]:
-        """The failures, those with the same diagnosis (but for its counts) together."""
+        """The failures, those with the same diagnosis (but for its counts) together.
+
+        A process that ended or hung comes first; what nothing explains stands by its law.
+        """
         found: dict[str, list[Failure]] = {}
         for failure in self.failures:
-            found.setdefault(re.sub(r"\d+", "#", failure.diagnosis), []).append(failure)
-        return list(found.values())
+            unknown = "share nothing" in failure.diagnosis
+            key = failure.law if unknown else re.sub(r"\d+", "#", failure.diagnosis)
+            found.setdefault(key, []).append(failure)
+        return sorted(found.values(), key=lambda each: each[0].kind not in ("died", "hung"))
 
     def json(self) -> str:
         """Everything but the arrays."""

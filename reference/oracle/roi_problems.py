@@ -82,7 +82,7 @@ SHAPES = (
     RoiShape(2, (5, 5), 0, (2, 3), (1, 1), (1, 1), 1, 1),
     RoiShape(1, (7, 5), 2, (1, 1), (1, 1), (1, 1), 2, 1),
     RoiShape(2, (6, 7), 3, (3, 4), (2, 3), (2, 3), 2, 2),
-    RoiShape(1, (3, 1200), 4, (1, 2), (1, 1), (1, 2), 1, 1),  # coordinates beyond half precision
+    RoiShape(1, (3, 1200), 6, (1, 2), (1, 1), (1, 2), 1, 1),  # coordinates beyond half precision
 )
 
 
@@ -144,9 +144,8 @@ def make(
     without  what it must not need, such as "offset", in the words of `features.WORDS`
     """
     rng, s = np.random.default_rng(seed), shape.without(without)
-    scale = 1.0 if bins == "mxnet" else float(rng.choice([1.0, 0.5]))
-    scale = 1.0 if "spatial_scale" in without else scale
-    gamma, whole = 1 / 4, bins == "mxnet"
+    scale = 1.0 if "spatial_scale" in without else float(rng.choice([1.0, 0.5, 0.25]))
+    gamma, whole = float(rng.choice([1 / 4, 1 / 2, 1 / 8])), bins == "mxnet"
     (y, h), (x, w) = (_sides(rng, s, axis, bins) for axis in (0, 1))
     if "inverted or empty rois" in without:
         h, w = (np.where(sides > 0, sides, k) for sides, k in zip((h, w), s.output, strict=True))
@@ -154,6 +153,7 @@ def make(
     rois = np.stack([x / scale, y / scale, (x + w) / scale - last, (y + h) / scale - last], axis=1)
     n = rng.integers(0, max(s.N, 1), (s.rois, 1))
     maps = s.Cout * s.group[0] * s.group[1]
+    counts = [1, 2, 4] if bins == "align" and family == "kinks" else [1, 2]
     problem = RoiProblem(
         family, s, seed, bins,
         x=rng.integers(-8, 9, (s.N, maps, *s.size)).astype(float),
@@ -162,7 +162,7 @@ def make(
         grad_output=rng.integers(-4, 5, (s.rois, s.Cout, *s.output)).astype(float),
         spatial_scale=scale,
         gamma=gamma,
-        samples=None if bins == "paper" else int(rng.integers(1, 3)),
+        samples=None if bins == "paper" else int(rng.choice(counts)),
         without=tuple(sorted(WORDS & set(without))),
     )  # fmt: skip
     while not certified(problem):

@@ -125,6 +125,14 @@ DEGENERATE = (
     Shape(1, 1, 1, 1, 1, (1, 1), (3, 3), ((2, 1), (2, 1)), (1, 1), (2, 2)),  # padding, stride
 )
 
+LARGE = (  # more images, channels, taps, groups and pixels than a kernel may have thought of
+    Shape(3, 2, 1, 1, 1, (5, 5), (1, 1), ((4, 4), (3, 4)), (1, 1), (3, 4)),
+    Shape(1, 33, 2, 1, 1, (1, 7), (1, 4), ((0, 0), (3, 3)), (1, 1), (2, 3)),
+    Shape(1, 1, 17, 1, 1, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (12, 13)),
+    Shape(5, 1, 2, 3, 1, (3, 1), (4, 1), ((3, 0), (0, 0)), (3, 1), (2, 3)),
+    Shape(1, 1, 1, 4, 4, (2, 2), (1, 1), ((0, 1), (1, 0)), (4, 3), (2, 2)),
+)
+
 
 def shapes() -> Any:
     """A Hypothesis strategy of shapes."""

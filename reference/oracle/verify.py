@@ -88,8 +88,10 @@ def verify(
     examples  how many problems a law is tried on; the same seed draws the same ones
     lacks     what is not supported, in the words of `features.WORDS`. It is listed and not tried,
               as is a keyword that the callable does not take, and what raises NotImplementedError
-    arrays    what the callables take and return, if not NumPy's arrays: "torch", "cupy" or "jax"
-    isolated  run it in a child process, which may then hang or die; `time_limit` in seconds a call
+    arrays    what the callables take and return, if not NumPy's arrays: "torch", "torch:cuda",
+              "cupy" or "jax"
+    isolated  run it in a child process, which may then hang or die, as compiled code does;
+              `time_limit` in seconds a call
     shrink    whether to look for the smallest example of a failure
     progress  called with how many laws are done, of how many, and the next one's name
 
@@ -101,6 +103,10 @@ def verify(
         chosen(op, laws), frozenset(_several("lacks", lacks, WORDS, empty=True)),
         _count("examples", examples), seed, shrink, arrays,
     )  # fmt: skip
+    if not 0 < time_limit < float("inf"):
+        raise ValueError(f"time_limit is {time_limit}, expected a number of seconds above 0")
+    if isinstance(implementation, Implementation) and (backward or arrays):
+        raise ValueError("backward and arrays are for callables: an Implementation has its own")
     start = time.perf_counter()
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
     with _running(i, isolated, time_limit) as running:
@@ -126,6 +132,8 @@ def check(
     *,
     lacks: Words = (),
     arrays: str | None = None,
+    isolated: bool = False,
+    time_limit: float = 60.0,
 ) -> None:
     """One law on one problem, as `verify` tries it; AssertionError where it is broken.
 
@@ -133,7 +141,11 @@ def check(
     implementation has.
     """
     (checked,) = chosen(op, law)
-    rules = {"borders": (getattr(problem, "border", "zero"),), "bins": BINS}
+    rules = {
+        "borders": (getattr(problem, "border", "zero"),),
+        "bins": (getattr(problem, "bins", "paper"),),
+    }
+    _one("op", op, OPERATORS)
     words = frozenset(_several("lacks", lacks, WORDS, empty=True))
     asked = Asked(
         op,
@@ -147,7 +159,8 @@ def check(
         arrays=arrays,
     )
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
-    checked.check(lifted(calls.careful(i, [], bare=checked.bare), op), problem)
+    with _running(i, isolated, time_limit) as running:
+        checked.check(lifted(calls.careful(running, [], bare=checked.bare), op), problem)
 
 
 def as_implementation(
@@ -209,7 +222,7 @@ def _outcomes(i: Implementation, asked: Asked, progress: Any) -> Iterator[Any]:
         reason = _reason(law, dtype, i, asked)
         if not reason:
             yield Hunt(i, asked.op, law, dtype, scope, asked).outcome()
-        elif dtype in law.dtypes or not set(law.dtypes) & set(asked.dtypes):
+        else:
             yield NotChecked(law.name, dtype, reason)
     if progress is not None:
         progress(len(tried), len(tried), "")
@@ -220,9 +233,11 @@ def _reason(law: Law, dtype: str, i: Implementation, asked: Asked) -> str:
     whole = lifted(i, asked.op)
     missing = [name for name in law.operators if not whole.offers(name)]
     if missing:
-        return f"needs {', '.join(missing)}"
+        named = [name.replace("deform_ps_roi_pool", asked.op) if law.pools else name
+                 for name in missing]  # fmt: skip
+        return f"needs {', '.join(named)}"
     if dtype not in law.dtypes:
-        return f"is about {' and '.join(law.dtypes)}"
+        return f"is about {' and '.join(law.dtypes)}, not {dtype}"
     lacks = [word for word in law.needs if word in whole.lacks]
     if lacks:
         return f"needs {', '.join(lacks)}"
@@ -249,6 +264,8 @@ def _several(
     name: str, value: Words, allowed: Collection[str], *, empty: bool = False
 ) -> tuple[str, ...]:
     """One or more of the allowed words."""
+    if not isinstance(value, str | Collection):
+        raise ValueError(f"{name} is {value!r}, expected one or more of {', '.join(allowed)}")
     words = (value,) if isinstance(value, str) else tuple(value)
     if not words and not empty:
         raise ValueError(f"{name} is {value!r}, expected one or more of {', '.join(allowed)}")

@@ -77,10 +77,15 @@ def entry_of(name: str, title: str, reports: list[Report], examples: list[int]) 
         "not checked": {law: why for law, why in idle.items() if law not in kept},
         "diagnoses": _different(f.diagnosis for f in failures),
         "failures": [
-            {"law": f.law, "dtype": f.dtype, "kind": f.kind, "message": f.message,
+            {"law": f.law, "dtype": f.dtype, "kind": f.kind, "message": _without_folders(f.message),
              "diagnosis": f.diagnosis, "example": f.example} for f in failures
         ],
     }  # fmt: skip
+
+
+def _without_folders(message: str) -> str:
+    """A message without the folders of this machine."""
+    return re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", message)
 
 
 def _different(diagnoses: Iterable[str]) -> list[str]:
@@ -101,7 +106,7 @@ def markdown(entries: list[dict[str, Any]]) -> str:
         rows.append(
             f"| `{e['operator']}`, {', '.join(e['dtypes'])} | {e['peer']}: {e['title']}"
             f"{' (' * bool(library)}{library}{')' * bool(library)}"
-            f" | {len(e['laws kept'])} of {total} | {_words(e)} |"
+            f" | {len(e['laws kept'])} of {total}, {e['examples'][0]} problems | {_words(e)} |"
         )
     names = dict.fromkeys(e["peer"] for e in entries)
     notes = [f"* {name}: {note}." for name in names for note in peers.PEERS[name].notes]

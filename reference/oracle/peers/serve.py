@@ -220,6 +220,8 @@ def targeted(target: str) -> Callable[..., Any]:
     found: Any = importlib.import_module(path)
     for word in name.split("."):
         found = getattr(found, word)
+    if not callable(found):
+        raise TypeError(f"{target} is of type {type(found).__name__}, expected a callable")
     return found
 
 
