@@ -103,10 +103,6 @@ def verify(
         chosen(op, laws), frozenset(_several("lacks", lacks, WORDS, empty=True)),
         _count("examples", examples), seed, shrink, arrays,
     )  # fmt: skip
-    if not 0 < time_limit < float("inf"):
-        raise ValueError(f"time_limit is {time_limit}, expected a number of seconds above 0")
-    if isinstance(implementation, Implementation) and (backward or arrays):
-        raise ValueError("backward and arrays are for callables: an Implementation has its own")
     start = time.perf_counter()
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
     with _running(i, isolated, time_limit) as running:
@@ -168,6 +164,8 @@ def as_implementation(
 ) -> Implementation:
     """Callables as an implementation on NumPy arrays."""
     if isinstance(given, Implementation):
+        if backward is not None or arrays is not None:
+            raise ValueError("backward and arrays are for callables: an Implementation has its own")
         if not given.offers(op):
             raise ValueError(f"{given.name} has no operator {op!r}, only {', '.join(given.call)}")
         return given
@@ -207,6 +205,8 @@ def chosen(op: str, names: Words | None) -> tuple[Law, ...]:
 @contextmanager
 def _running(i: Implementation, isolated: bool, time_limit: float) -> Iterator[Implementation]:
     """The implementation, in a child process if wanted."""
+    if not 0 < time_limit < float("inf"):
+        raise ValueError(f"time_limit is {time_limit}, expected a number of seconds above 0")
     if not isolated:
         yield i
         return

@@ -9,7 +9,7 @@ broken is tried again on ordinary input, which is finite and not empty. What was
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ def entry_of(name: str, title: str, reports: list[Report], examples: list[int]) 
     first = reports[0]
     failures = [f for report in reports for f in report.failures]
     kept = {k.law for report in reports for k in report.kept} - {f.law for f in failures}
+    told = [
+        {"law": f.law, "dtype": f.dtype, "kind": f.kind, "message": _without_folders(f.message),
+         "diagnosis": f.diagnosis, "example": f.example} for f in failures
+    ]  # fmt: skip
     idle = {n.law: n.reason for report in reports for n in report.not_checked}
     return {
         "peer": name, "title": title, "operator": first.operator,
@@ -75,11 +79,8 @@ def entry_of(name: str, title: str, reports: list[Report], examples: list[int]) 
         "seed": first.seed, "laws kept": sorted(kept),
         "laws broken": sorted({f.law for f in failures}),
         "not checked": {law: why for law, why in idle.items() if law not in kept},
-        "diagnoses": _different(f.diagnosis for f in failures),
-        "failures": [
-            {"law": f.law, "dtype": f.dtype, "kind": f.kind, "message": _without_folders(f.message),
-             "diagnosis": f.diagnosis, "example": f.example} for f in failures
-        ],
+        "diagnoses": _different(told, first.dtypes),
+        "failures": told,
     }  # fmt: skip
 
 
@@ -88,11 +89,17 @@ def _without_folders(message: str) -> str:
     return re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", message)
 
 
-def _different(diagnoses: Iterable[str]) -> list[str]:
-    """Those that differ in more than their counts, without counts."""
-    plain = [re.sub(r"\d+ of \d+ calls|all \d+ calls", "some calls", d) for d in diagnoses]
-    plain = [re.sub(r", and in none of \d+ without", "", d) for d in plain]
-    return list({re.sub(r"\d", "", d): d for d in reversed(plain)}.values())[::-1]
+def _different(failures: list[dict[str, Any]], dtypes: Sequence[str]) -> list[str]:
+    """The diagnoses that differ in more than their counts, without counts, and in which dtypes."""
+    seen: dict[str, set[str]] = {}
+    for f in failures:
+        plain = re.sub(r"\d+ of \d+ calls|all \d+ calls", "some calls", f["diagnosis"])
+        plain = re.sub(r", and in none of \d+ without", "", plain)
+        seen.setdefault(plain, set()).add(f["dtype"])
+    return [
+        d if found == set(dtypes) else f"{d} (in {', '.join(sorted(found))})"
+        for d, found in seen.items()
+    ]
 
 
 def markdown(entries: list[dict[str, Any]]) -> str:
