@@ -68,7 +68,7 @@ class Evidence:
         backward, fatal = operator.endswith("_backward"), 0
         smooth = backward and not laws.takes_sides(self.i)  # at kinks there is no one right result
         drawn = more_problems(self.law.name, self.dtype, self.scope, smooth)
-        enough = MORE * (3 if self.law.prepare else 2)
+        enough = MORE * (5 if self.law.prepare else 3)
         for number, problem in enumerate(drawn):
             if len(records) > enough:
                 break
@@ -103,9 +103,9 @@ def more_problems(law_name: str, dtype: str, scope: Scope, smooth: bool) -> tupl
     names = (off_kinks,) if smooth else names
     drawn = source.some(4 * MORE, *names, dtype=dtype, scope=scope, **extra)
     found, spare = drawn[:MORE], drawn[MORE:]
-    found += [
-        p for p in law.problems(MORE // 2, dtype, scope) if not smooth or p.family == names[0]
-    ]
+    own = law.problems(MORE // 2, dtype, scope)
+    own += [p for p in law.of_each_family(dtype, scope) if p.family not in ("far", "large")]
+    found += [p for p in own if not smooth or p.family == names[0]]
     found = found + [law.prepare(p) for p in found] if law.prepare else found
     return tuple(found + spare)  # the last for those that refuse many
 
