@@ -20,14 +20,14 @@ import numpy as np
 class Numpy:
     """What they share; and NumPy itself, for which nothing is to be done but a copy."""
 
-    library = "numpy"
+    package = "numpy"
 
     def __init__(self, device: str = ""):
         self.device = device
 
     @property
     def module(self) -> Any:
-        return importlib.import_module(self.library)
+        return importlib.import_module(self.package)
 
     def version(self) -> str:
         return str(self.module.__version__)
@@ -66,7 +66,7 @@ class Numpy:
 class Torch(Numpy):
     """ "torch", "torch:cuda", "torch:cuda:1"."""
 
-    library = "torch"
+    package = "torch"
 
     def to(self, a: Any) -> Any:
         t = self.module.from_numpy(a.copy(order="C")).to(self.device or "cpu")
@@ -79,7 +79,7 @@ class Torch(Numpy):
 class Cupy(Numpy):
     """ "cupy", "cupy:1"."""
 
-    library = "cupy"
+    package = "cupy"
 
     def to(self, a: Any) -> Any:
         with self.module.cuda.Device(int(self.device or 0)):
@@ -93,7 +93,7 @@ class Cupy(Numpy):
 class Jax(Numpy):
     """ "jax", "jax:gpu"; float64 is switched on, and nothing has strides."""
 
-    library = "jax"
+    package = "jax"
 
     @property
     def module(self) -> Any:
@@ -109,7 +109,7 @@ class Jax(Numpy):
         return np.asarray(a) if isinstance(a, self.module.Array) else a
 
 
-ARRAYS = {kind.library: kind() for kind in (Numpy, Torch, Cupy, Jax)}
+ARRAYS = {kind.package: kind() for kind in (Numpy, Torch, Cupy, Jax)}
 
 
 def of(name: str) -> Numpy:

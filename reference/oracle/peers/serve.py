@@ -238,7 +238,7 @@ def imported(options: dict[str, Any]) -> tuple[dict[str, Callable[..., Any]], di
     if options.get("arrays"):
         kind = sibling("arrays").of(options["arrays"])
         functions = {name: kind.wrapped(function) for name, function in functions.items()}
-        versions[kind.library] = kind.version()
+        versions[kind.package] = kind.version()
     return functions, versions
 
 
