@@ -169,3 +169,13 @@ def test_importing_the_reference_or_the_oracle_does_not_import_hypothesis():
         "sys.exit('hypothesis' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_interrupt_is_one_line(run, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deformable_convnets.reference.oracle.cli.verify", interrupted)
+    status, _, err = run("reference")
+    assert status == 130
+    assert err.strip() == "dcn-verify: interrupted"

@@ -114,10 +114,10 @@ def ask(i: Implementation, law: Law, backward: bool, problem: Any, left: bool) -
     """Call the law's operator, or its backward, on a problem."""
     side = {"side": "left"} if left else {}
     if law.operator == "conv2d":
-        about = laws_of_parts._conv2d_backward if backward else laws_of_parts._conv2d
+        about = laws_of_parts.conv2d_gradients if backward else laws_of_parts.conv2d_forward
         about(i, problem)
     elif law.operator == "sample":
-        x, p, grad = laws_of_parts._sample_arguments(problem)
+        x, p, grad = laws_of_parts.sample_arguments(problem)
         if backward:
             i.sample_backward(grad, x, p, border=problem.border, **side)
         else:

@@ -61,9 +61,10 @@ class Hunt:
 
     def outcome(self) -> Failure | Kept | NotChecked:
         """What came of it."""
-        for look in (self._try_each_family, self._run, self._try_smaller):
-            with suppress(Enough):
-                look()
+        for look in (self._try_each_family, self._draw, self._try_smaller):
+            if look != self._draw or not self._ended():  # to wait for one more end tells nothing
+                with suppress(Enough):
+                    look()
         if self.found is not None:
             return self._failure(self.found)
         refused = self.refused.total()
@@ -85,7 +86,11 @@ class Hunt:
             if self.found is not None:
                 return
 
-    def _run(self) -> None:
+    def _ended(self) -> bool:
+        """Whether the implementation was found to hang, or to end its process."""
+        return self.found is not None and self.found.kind in ("died", "hung")
+
+    def _draw(self) -> None:
         """Let Hypothesis draw; what it raises in the end is kept in `found`."""
         from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
         from hypothesis.errors import HypothesisException
@@ -164,7 +169,7 @@ class Hunt:
         return Failure(
             law=self.law.name, says=self.law.says, dtype=self.dtype, kind=found.kind,
             message=str(error) or type(error).__name__, diagnosis=explained(evidence),
-            example=example(*about, found.kind in ("died", "hung")),
+            example=example(*about, self._ended()),
             problem=found.problem, call=evidence.wrong,
             difference=error if isinstance(error, Mismatch) else None,
             picture=seen(evidence) if found.kind == "value" else None,

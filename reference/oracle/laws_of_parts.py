@@ -24,7 +24,7 @@ CONV2D: dict[str, Any] = {"operator": "conv2d"}
 @law(families=ONE_IMAGE, dtypes=ALL, follows=False, **SAMPLE)
 def sample_is_exact(i: Implementation, problem: Problem) -> None:
     """(3): the samples equal the reference in float64, bit for bit."""
-    x, p, _ = _sample_arguments(problem)
+    x, p, _ = sample_arguments(problem)
     exact = REFERENCE.sample(x.astype("f8"), p.astype("f8"), border=problem.border)
     assert_same("x(p)", i.sample(x, p, border=problem.border), exact.astype(x.dtype))
 
@@ -32,7 +32,7 @@ def sample_is_exact(i: Implementation, problem: Problem) -> None:
 @law(families=ONE_IMAGE, dtypes=ALL, follows=False, gradients=True, **SAMPLE)
 def sample_backward_is_exact(i: Implementation, problem: Problem) -> None:
     """The gradients of x and p equal the reference in float64, on both sides of kinks."""
-    x, p, grad = _sample_arguments(problem)
+    x, p, grad = sample_arguments(problem)
     _assert_right_grads(i, grad, x, p, problem.border)
 
 
@@ -56,7 +56,7 @@ def _assert_right_grads(i: Implementation, grad: Array, x: Array, p: Array, bord
 @law(families=NEAR, **SAMPLE)
 def constant_map_samples_to_itself(i: Implementation, problem: Problem) -> None:
     """The weights of G add to 1 inside the map, so a constant map has no slope there."""
-    x, p, grad = _sample_arguments(problem)
+    x, p, grad = sample_arguments(problem)
     ones, (H, W) = np.ones_like(x), x.shape[1:]
     inside = ((p >= 0) & (p <= (H - 1, W - 1))).all(axis=-1)
     samples = i.sample(ones, p, border=problem.border)[:, inside]
@@ -94,7 +94,7 @@ def ramps_are_followed(i: Implementation, problem: Problem) -> None:
 @law(families=NEAR, needs=("points not finite",), **SAMPLE)
 def sample_points_not_finite(i: Implementation, problem: Problem) -> None:
     """Infinite and huge p read 0 with slope 0; NaN gives NaN there, and none reaches x."""
-    x, p, grad = _sample_arguments(problem)
+    x, p, grad = sample_arguments(problem)
     odd = strange_numbers(problem.seed, p)
     lost = (np.isinf(odd) | (np.abs(odd) > 1e20)).any(axis=-1) & ~np.isnan(odd).any(axis=-1)
     nan = np.isnan(odd).any(axis=-1)
@@ -116,24 +116,24 @@ def sample_points_not_finite(i: Implementation, problem: Problem) -> None:
 def conv2d_is_exact(i: Implementation, problem: Problem) -> None:
     """(1): y and its gradients equal the reference in float64, bit for bit."""
     exact, dtype = problem.cast("float64"), problem.x.dtype
-    assert_same("y", _conv2d(i, problem), _conv2d(REFERENCE, exact).astype(dtype))
+    assert_same("y", conv2d_forward(i, problem), conv2d_forward(REFERENCE, exact).astype(dtype))
     if i.offers("conv2d_backward"):
-        grads = _conv2d_backward(REFERENCE, exact)
+        grads = conv2d_gradients(REFERENCE, exact)
         cast = [v if v is None else v.astype(dtype) for v in grads]
-        assert_same_grads(_conv2d_backward(i, problem), type(grads)(*cast))
+        assert_same_grads(conv2d_gradients(i, problem), type(grads)(*cast))
 
 
 @law(families=NEAR, gradients=True, **CONV2D)
 def conv2d_is_adjoint(i: Implementation, problem: Problem) -> None:
     """Without a bias, <grad_output, y> = <grad_x, x> = <grad_weight, weight>."""
     problem = problem.with_(bias=None)
-    total = np.vdot(problem.grad_output, _conv2d(i, problem)).reshape(1)
-    for name, grad in given(_conv2d_backward(i, problem), "x", "weight"):
+    total = np.vdot(problem.grad_output, conv2d_forward(i, problem)).reshape(1)
+    for name, grad in given(conv2d_gradients(i, problem), "x", "weight"):
         product = np.vdot(grad, getattr(problem, name)).reshape(1)
         assert_same(f"<grad_{name}, {name}>", product, total)
 
 
-def _sample_arguments(problem: Problem) -> tuple[Array, Array, Array]:
+def sample_arguments(problem: Problem) -> tuple[Array, Array, Array]:
     """x, p and a grad_output of whole numbers, so small that the few hundred points stay exact."""
     x, p = problem.x[0], problem.points.astype(problem.x.dtype)
     rng, limit = np.random.default_rng(problem.seed), min(FAMILIES[problem.family].grad, 511)
@@ -141,10 +141,10 @@ def _sample_arguments(problem: Problem) -> tuple[Array, Array, Array]:
     return x, p, grad.astype(x.dtype)
 
 
-def _conv2d(i: Implementation, problem: Problem) -> Array:
+def conv2d_forward(i: Implementation, problem: Problem) -> Array:
     return i.conv2d(problem.x, problem.weight, problem.bias, **problem.options)
 
 
-def _conv2d_backward(i: Implementation, problem: Problem) -> Any:
+def conv2d_gradients(i: Implementation, problem: Problem) -> Any:
     args = (problem.grad_output, problem.x, problem.weight, problem.bias)
     return i.conv2d_backward(*args, **problem.options)

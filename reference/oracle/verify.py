@@ -49,10 +49,10 @@ class Asked:
         """What is drawn: of what was asked for, what the implementation has."""
         borders = tuple(b for b in self.borders if f"the {b} border" not in i.lacks)
         bins = tuple(b for b in self.bins if f"bins {b}" not in i.lacks)
-        pools, convolves = self.op.endswith("roi_pool"), self.op != "conv2d"
+        pools = self.op.endswith("roi_pool")
         if pools and not bins:
             raise ValueError(f"{i.name} lacks bins {' and '.join(self.bins)}")
-        if convolves and not pools and not borders:
+        if self.op in ("sample", "deform_conv2d") and not borders:
             raise ValueError(f"{i.name} lacks the {' and the '.join(self.borders)} border")
         return Scope(i.lacks, borders or self.borders, bins or self.bins, i.fixed_shapes)
 
@@ -101,7 +101,7 @@ def verify(
         _one("op", op, OPERATORS), _several("dtype", dtype, DTYPES),
         _several("border", border, BORDERS), _several("bins", bins, BINS),
         chosen(op, laws), frozenset(_several("lacks", lacks, WORDS, empty=True)),
-        _count("examples", examples), seed, shrink, arrays,
+        _whole("examples", examples, 1), _whole("seed", seed, 0), bool(shrink), arrays,
     )  # fmt: skip
     start = time.perf_counter()
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
@@ -136,24 +136,10 @@ def check(
     The example of a failure calls this. Raises NotSupported where the problem needs more than the
     implementation has.
     """
-    (checked,) = chosen(op, law)
-    rules = {
-        "borders": (getattr(problem, "border", "zero"),),
-        "bins": (getattr(problem, "bins", "paper"),),
-    }
-    _one("op", op, OPERATORS)
+    (checked,) = chosen(_one("op", op, OPERATORS), law)
+    border, bins = getattr(problem, "border", "zero"), getattr(problem, "bins", "paper")
     words = frozenset(_several("lacks", lacks, WORDS, empty=True))
-    asked = Asked(
-        op,
-        DTYPES,
-        **rules,
-        laws=(checked,),
-        lacks=words,
-        examples=1,
-        seed=0,
-        shrink=False,
-        arrays=arrays,
-    )
+    asked = Asked(op, DTYPES, (border,), (bins,), (checked,), words, 1, 0, False, arrays)
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
     with _running(i, isolated, time_limit) as running:
         checked.check(lifted(calls.careful(running, [], bare=checked.bare), op), problem)
@@ -272,7 +258,7 @@ def _several(
     return tuple(_one(name, word, allowed) for word in words)
 
 
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}, expected an int of at least 1")
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}, expected an int of at least {least}")
     return value
