@@ -14,7 +14,7 @@ for JAX, whose streams are its own, it waits for the device, before and after.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -22,21 +22,33 @@ import numpy as np
 
 from deformable_convnets.reference import checks
 
+from . import frameworks
+from .frameworks import framework
+
 CPU = "the CPU"
 SOME_GPU = "a GPU"  # an array that says no more than that
-FRAMEWORKS = {name: name for name in ("numpy", "cupy", "numba", "torch", "jax")} | {"jaxlib": "jax"}
 
 
 class Place(NamedTuple):
-    """Where a call runs: GPU, or None for arrays of the CPU; raw stream; whether the call waits."""
+    """Where a call runs: GPU, or None for arrays of the CPU; raw stream; whether the call waits.
+
+    of_torch  whether CuPy's memory comes from PyTorch's pool, so that there is no second one
+    """
 
     device: int | None
     stream: int = 0
     wait: bool = False
+    of_torch: bool = False
+
+    def memory(self) -> AbstractContextManager[None]:
+        """Where CuPy's memory comes from in the call."""
+        if self.device is None or not self.of_torch:
+            return nullcontext()
+        return frameworks.memory_of_torch(self.device, self.stream)
 
 
 class _Dtype(NamedTuple):
-    """A dtype that NumPy has no name for, such as bfloat16; it exists to be rejected by name."""
+    """A dtype that NumPy has no name for; it exists to be rejected by name."""
 
     name: str
     kind: str = "V"
@@ -61,6 +73,8 @@ def readable(name: str, a: Any) -> Any:
 
 def described(a: Any) -> Any:
     """What `checks` has to know of an array: itself if NumPy's, or if it is no array at all."""
+    if isinstance(a, np.ndarray) and a.dtype.name == "bfloat16":
+        return checks.Described(a.shape, a.dtype)
     if isinstance(a, np.ndarray) or not _is_array(a):
         return a
     if hasattr(a, "shape") and hasattr(a, "dtype"):
@@ -85,14 +99,15 @@ def place(given: dict[str, Any]) -> Place:
     number = int(device.removeprefix("cuda:"))
     streams = {name: _stream(a, number) for name, a in given.items()}
     wait = len(set(streams.values())) > 1 or "jax" in map(framework, given.values())
-    return Place(number, streams["x"], wait)
+    return Place(number, streams["x"], wait, framework(given["x"]) == "torch")
 
 
 def like(result: Any, x: Any, place: Place) -> Any:
     """A result of a backend as an array like x: of the same framework, on the same device."""
     kind = framework(x)
     if kind == "torch":
-        return _to_torch(result, x)
+        on_cpu = x.device.type == "cpu"
+        return frameworks.torch_of(to_numpy(result) if on_cpu else result, x)
     if kind == "jax":
         return _to_jax(result, x)
     if place.device is None:
@@ -102,20 +117,11 @@ def like(result: Any, x: Any, place: Place) -> Any:
     return to_cupy(result) if kind == "cupy" else result
 
 
-def framework(a: Any) -> str:
-    """Whose array it is: one of FRAMEWORKS, or "" where it has no more than a protocol."""
-    for base in type(a).__mro__:
-        name = FRAMEWORKS.get(base.__module__.split(".")[0])
-        if name is not None:
-            return name
-    return ""
-
-
 def to_numpy(a: Any) -> Any:
     """In host memory, by a copy if it is not there."""
     kind = framework(a)
     if kind == "torch":
-        return a.detach().cpu().numpy()
+        return frameworks.torch_as_numpy(a)
     if kind == "cupy":
         return a.get()
     if kind == "numba":
@@ -138,7 +144,7 @@ def to_numba(a: Any) -> Any:
         if host.size == 0:
             return launch.empty(host.shape, host.dtype)
         return cuda.to_device(host, stream=launch.stream())
-    a = _detached(a)
+    a = a.detach() if framework(a) == "torch" else a
     if not hasattr(a, "__cuda_array_interface__"):
         a = to_cupy(a)  # DLPack, which Numba does not read
     return cuda.as_cuda_array(a, sync=False)
@@ -152,7 +158,9 @@ def to_cupy(a: Any) -> Any:
         return a
     if _device(a) == CPU:
         return cupy.asarray(to_numpy(a))
-    a = a.bind(0) if framework(a) == "numba" else _detached(a)  # with a stream, CuPy would wait
+    if framework(a) == "torch":
+        return frameworks.torch_as_cupy(a)
+    a = a.bind(0) if framework(a) == "numba" else a  # with a stream, CuPy would wait
     return cupy.asarray(a) if hasattr(a, "__cuda_array_interface__") else cupy.from_dlpack(a)
 
 
@@ -219,7 +227,7 @@ def on_cupy(place: Place) -> Iterator[None]:
         if place.wait:
             device.synchronize()
         stream = cupy.cuda.ExternalStream(place.stream) if place.stream else cupy.cuda.Stream.null
-        with stream:
+        with stream, place.memory():
             yield
         if place.wait:
             device.synchronize()
@@ -231,6 +239,8 @@ def _is_array(a: Any) -> bool:
 
 
 def _dtype(name: str) -> Any:
+    if name == "bfloat16":
+        return frameworks.bfloat16() or _Dtype("bfloat16, without the package ml_dtypes")
     try:
         return np.dtype(name)
     except TypeError:
@@ -264,19 +274,6 @@ def _stream(a: Any, device: int) -> int:
     if kind == "numba":
         return 0 if simulated() or a.stream == 0 else int(a.stream)
     return int(getattr(a, "__cuda_array_interface__", {}).get("stream") or 0)
-
-
-def _detached(a: Any) -> Any:
-    return a.detach() if framework(a) == "torch" else a
-
-
-def _to_torch(result: Any, x: Any) -> Any:
-    torch = sys.modules["torch"]
-    if x.device.type == "cpu" or framework(result) == "numpy":
-        return torch.from_numpy(to_numpy(result)).to(x.device)
-    if framework(result) == "cupy":
-        return torch.from_dlpack(result)
-    return torch.as_tensor(result, device=x.device)  # by the CUDA array interface
 
 
 def _to_jax(result: Any, x: Any) -> Any:

@@ -9,7 +9,10 @@ Checks and messages are the reference's own; its arithmetic is not used. The key
 
     backend        "cupy" or "numba"; None takes the first that can run and has what is asked for
     version        "v1", "v2", ... of that backend; None takes the fastest
-    precision      "exact": all arithmetic in the dtype of x, float32 for float16
+    precision      "exact": all arithmetic in the dtype of x, float32 for float16 and bfloat16;
+                   "tf32": float32 operands of matrix products are rounded to 10 bits of mantissa
+    workspace_limit  bytes of device memory for what a call needs beside its results, if possible;
+                   None: 24 MiB, and 64 MiB for a backward. For version "v2" of "cupy"
     wrt            of a backward: the gradients wanted, by name, None for all; others are None
     deterministic  of a backward: True takes a version whose gradient of x repeats bit for bit; the
                    faster versions add to it by atomics, in no defined order
@@ -21,19 +24,16 @@ arrays of a call are in different places or a keyword names what does not exist.
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from deformable_convnets.reference import checks
 from deformable_convnets.reference.bilinear import Border, SampleGrads, Side
 from deformable_convnets.reference.convolution import ConvGrads
 from deformable_convnets.reference.deform_conv import DeformConvGrads
-from deformable_convnets.reference.geometry import Geometry, Pair, Sides
+from deformable_convnets.reference.geometry import Pair, Sides
 
-from . import arrays, registry
+from .calls import Call
 from .registry import Choice
 
 Array = Any
-Shape = tuple[int, ...]
 
 
 def sample(
@@ -44,12 +44,15 @@ def sample(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (3): x(p) = sum over q of G(q, p) x(q).
 
     x C H W and p ... 2, as in `reference.sample`; returns C ... . Keywords: the head of this file.
     """
-    call = _Call("sample", Choice(backend, version, precision), x=x, p=p)
+    call = Call(
+        "sample", Choice(backend, version, precision, workspace_limit=workspace_limit), x=x, p=p
+    )
     checks.check_sample(call.x, call.p, border)
     return call.forward((call.x.shape[0], *call.p.shape[:-1]), border=border)
 
@@ -64,6 +67,7 @@ def sample_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> SampleGrads:
@@ -71,8 +75,8 @@ def sample_backward(
 
     The gradient of x is not deterministic but for deterministic=True.
     """
-    choice = Choice(backend, version, precision, deterministic)
-    call = _Call("sample_backward", choice, grad_output=grad_output, x=x, p=p)
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
+    call = Call("sample_backward", choice, grad_output=grad_output, x=x, p=p)
     checks.check_sample(call.x, call.p, border, grad_output=call.grad_output, side=side)
     return SampleGrads(**call.backward(SampleGrads, wrt, border=border, side=side))
 
@@ -88,12 +92,19 @@ def conv2d(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (1): y(p0) = sum over p_n of w(p_n) x(p0 + p_n).
 
     The arrays are those of `reference.conv2d`; returns N O Ho Wo. Keywords: the head of this file.
     """
-    call = _Call("conv2d", Choice(backend, version, precision), x=x, weight=weight, bias=bias)
+    call = Call(
+        "conv2d",
+        Choice(backend, version, precision, workspace_limit=workspace_limit),
+        x=x,
+        weight=weight,
+        bias=bias,
+    )
     geometry = checks.check_conv2d(call.x, call.weight, call.bias, stride, padding, dilation)
     return call.forward(call.output_shape(geometry), geometry=geometry)
 
@@ -110,12 +121,13 @@ def conv2d_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> ConvGrads:
     """The gradients of `conv2d`, given grad_output N O Ho Wo, as in `reference.conv2d_backward`."""
-    choice = Choice(backend, version, precision, deterministic)
-    call = _Call("conv2d_backward", choice, grad_output=grad_output, x=x, weight=weight, bias=bias)
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
+    call = Call("conv2d_backward", choice, grad_output=grad_output, x=x, weight=weight, bias=bias)
     geometry = checks.check_conv2d(
         call.x, call.weight, call.bias, stride, padding, dilation, grad_output=call.grad_output
     )
@@ -136,14 +148,15 @@ def deform_conv2d(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (2): y(p0) = sum over p_n of w(p_n) x(p0 + p_n + Delta p_n).
 
     The arrays are those of `reference.deform_conv2d`, the mask (DCNv2, Zhu et al. 2019; not in this
     paper) among them; returns N O Ho Wo. Keywords: see the head of this file.
     """
-    call = _Call(
-        "deform_conv2d", Choice(backend, version, precision),
+    call = Call(
+        "deform_conv2d", Choice(backend, version, precision, workspace_limit=workspace_limit),
         x=x, offset=offset, weight=weight, bias=bias, mask=mask,
     )  # fmt: skip
     geometry = checks.check_deform_conv2d(
@@ -168,6 +181,7 @@ def deform_conv2d_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> DeformConvGrads:
@@ -176,8 +190,9 @@ def deform_conv2d_backward(
     The arrays are those of `reference.deform_conv2d_backward`. The gradient of x is not
     deterministic but for deterministic=True; the others always are.
     """
-    call = _Call(
-        "deform_conv2d_backward", Choice(backend, version, precision, deterministic),
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
+    call = Call(
+        "deform_conv2d_backward", choice,
         grad_output=grad_output, x=x, offset=offset, weight=weight, bias=bias, mask=mask,
     )  # fmt: skip
     geometry = checks.check_deform_conv2d(
@@ -186,60 +201,3 @@ def deform_conv2d_backward(
     )  # fmt: skip
     settings = {"geometry": geometry, "border": border, "side": side}
     return DeformConvGrads(**call.backward(DeformConvGrads, wrt, **settings))
-
-
-class _Call:
-    """One call: its arrays by name, each also an attribute, described as `checks` wants it."""
-
-    def __init__(self, operator: str, choice: Choice, **given: Any):
-        self.operator, self.choice = operator, choice
-        self.given = {name: arrays.readable(name, a) for name, a in given.items()}
-        self.arrays = {name: a for name, a in self.given.items() if a is not None}
-
-    def __getattr__(self, name: str) -> Any:
-        return arrays.described(self.given[name])
-
-    def output_shape(self, geometry: Geometry) -> Shape:
-        return self.x.shape[0], self.weight.shape[0], *geometry.output
-
-    def forward(self, shape: Shape, **settings: Any) -> Any:
-        """Runs the operator, whose result has this shape and the dtype of x."""
-        registry.check(self.choice)
-        return self._run({"y": (shape, self.x.dtype)}, settings)["y"]
-
-    def backward(self, fields: Any, wrt: Iterable[str] | None, **settings: Any) -> dict[str, Any]:
-        """Runs the operator for the gradients `wrt` names; those not wanted or given are None."""
-        registry.check(self.choice)
-        names = _names(wrt, fields._fields)
-        wanted = tuple(n for n in fields._fields if n in names and n in self.arrays)
-        if "x" not in wanted:  # the others repeat bit for bit in every version
-            self.choice = self.choice._replace(deterministic=False)
-        results = {name: (getattr(self, name).shape, getattr(self, name).dtype) for name in wanted}
-        grads = self._run(results, settings | {"wrt": wanted}) if wanted else {}
-        return dict.fromkeys(fields._fields) | grads
-
-    def _run(self, results: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-        """To device, launch, back. Where an array is empty all sums are: nothing is launched."""
-        place, x = arrays.place(self.arrays), self.given["x"]
-        backend, version = registry.choose(self.choice, self.operator)
-        with backend.on(place):
-            if any(0 in arrays.described(a).shape for a in self.arrays.values()):
-                made = {n: backend.take(np.zeros(*result)) for n, result in results.items()}
-            else:
-                taken = {n: None if a is None else backend.take(a) for n, a in self.given.items()}
-                out = version.run(**taken, **settings)
-                made = out if isinstance(out, dict) else {"y": out}
-            return {name: arrays.like(a, x, place) for name, a in made.items()}
-
-
-def _names(wrt: Any, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """The gradients that `wrt` asks for: all for None, one for a string."""
-    if wrt is not None and not isinstance(wrt, Iterable):
-        raise TypeError(
-            f"wrt is {wrt!r}, expected None or an iterable of names among {registry.either(fields)}"
-        )
-    names = fields if wrt is None else (wrt,) if isinstance(wrt, str) else tuple(wrt)
-    for name in names:
-        if not (isinstance(name, str) and name in fields):
-            raise ValueError(f"wrt has {name!r}, expected names among {registry.either(fields)}")
-    return names

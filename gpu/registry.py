@@ -11,14 +11,43 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+from deformable_convnets.reference import checks
+
 from . import arrays
 
 
 class Version(NamedTuple):
-    """One implementation of one operator. Deterministic: the gradient of x repeats bit for bit."""
+    """One implementation of one operator.
+
+    deterministic  whether its gradient of x repeats bit for bit, where that is asked for
+    takes    the keywords that it has beside those of the operator, of "precision", "deterministic"
+             and "workspace_limit"
+    dtypes   of x
+    missing  why it cannot run on the device of the call, or None
+    """
 
     run: Callable[..., Any]
     deterministic: bool = True
+    takes: frozenset[str] = frozenset()
+    dtypes: tuple[str, ...] = checks.DTYPES
+    missing: Callable[[], str | None] = lambda: None
+
+    def lacks(self, choice: "Choice", *, of_chance: bool = True) -> str | None:
+        """Why it is not what is asked for, or None; but for its chance results, if so told."""
+        if choice.precision != "exact" and "precision" not in self.takes:
+            return f"precision {choice.precision!r}"
+        if choice.workspace_limit is not None and "workspace_limit" not in self.takes:
+            return "workspace_limit"
+        if choice.dtype not in (None, *self.dtypes):
+            return f"dtype {choice.dtype}"
+        if choice.deterministic and of_chance and not self.can_repeat:
+            return "deterministic"
+        return None
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether its gradient of x repeats bit for bit if asked to."""
+        return self.deterministic or "deterministic" in self.takes
 
 
 Versions = dict[str, dict[str, Version]]  # by name of version, naive to fast, and of operator
@@ -40,6 +69,8 @@ class Choice(NamedTuple):
     version: str | None
     precision: str
     deterministic: bool = False
+    workspace_limit: int | None = None
+    dtype: str | None = None  # of x
 
 
 def _numba_versions() -> Versions:
@@ -51,9 +82,11 @@ def _numba_versions() -> Versions:
 def _cupy_versions() -> Versions:
     import cupy
 
-    from .cupy_kernels import array_program
+    from .cupy_kernels import array_program, cuda_program
+    from .cupy_kernels.device import CudaDevice, missing
 
-    return {"v1": array_program.operators(cupy)}
+    on_device = cuda_program.operators(CudaDevice(), missing)
+    return {"v1": array_program.operators(cupy), "v2": on_device}
 
 
 BACKENDS: dict[str, Backend] = {
@@ -61,6 +94,7 @@ BACKENDS: dict[str, Backend] = {
     "numba": Backend(_numba_versions, arrays.numba_missing, arrays.to_numba, arrays.on_numba),
 }
 
+PRECISIONS = ("exact", "tf32")
 INSTALL = (
     'Install with pip install "deformable-convnets[gpu]" for CUDA 13, or'
     ' pip install "deformable-convnets[gpu-cuda12]" for CUDA 12, on a machine with an NVIDIA GPU'
@@ -74,11 +108,18 @@ def check(choice: Choice) -> None:
     """Rejects what is wrong whatever the machine has."""
     if not isinstance(choice.deterministic, bool):
         raise TypeError(f"deterministic is {choice.deterministic!r}, expected True or False")
-    if not (isinstance(choice.precision, str) and choice.precision == "exact"):
+    if not (isinstance(choice.precision, str) and choice.precision in PRECISIONS):
+        raise ValueError(f"precision is {choice.precision!r}, expected {either(PRECISIONS)}")
+    if choice.precision == "tf32" and choice.dtype not in (None, "float32"):
         raise ValueError(
-            f"precision is {choice.precision!r}, expected 'exact': no registered version computes"
-            " in another one yet"
+            f"precision is 'tf32' and x has dtype {choice.dtype}, expected float32: tf32 is"
+            " what the numbers of its products are rounded to"
         )
+    limit = choice.workspace_limit
+    if not (
+        limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)
+    ):
+        raise ValueError(f"workspace_limit is {limit!r}, expected a number of bytes or None")
     if not (choice.backend is None or _names_one(choice.backend, BACKENDS)):
         raise ValueError(
             f"backend is {choice.backend!r}, expected {either(BACKENDS)} or None, the fastest that"
@@ -97,28 +138,30 @@ def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
     if (reason := backend.missing()) is not None:
         raise RuntimeError(f"the backend {name!r} cannot run: {reason}. {INSTALL}")
     offered = _offered(name, operator)
-    if choice.version is not None:
-        if choice.version not in offered:
-            raise ValueError(
-                f"version is {choice.version!r}, expected {either(offered)} for {operator} of"
-                f" {name!r}"
-            )
-        offered = _allowed(choice, name, operator)
-    if choice.deterministic and not (repeatable := _repeatable(offered)):
+    if choice.version is not None and choice.version not in offered:
+        raise ValueError(
+            f"version is {choice.version!r}, expected {either(offered)} for {operator} of {name!r}"
+        )
+    allowed = _allowed(choice, name, operator)
+    can = {v: a for v, a in allowed.items() if a.lacks(choice, of_chance=False) is None}
+    if not can:
+        said = "; ".join(f"{v!r} has no {a.lacks(choice)}" for v, a in allowed.items())
+        raise ValueError(f"no version of {operator} of {name!r} does what is asked for: {said}")
+    repeatable = {v: a for v, a in can.items() if a.lacks(choice) is None}
+    if not repeatable:
         raise ValueError(
             f"deterministic is True, but the gradient of x of {operator} is not repeatable in"
-            f" {either(offered)} of {name!r}: it is added up by atomics"
+            f" {either(can)} of {name!r}: it is added up by atomics"
         )
-    return backend, list((repeatable if choice.deterministic else offered).values())[-1]
+    here = [a for a in repeatable.values() if a.missing() is None]
+    if not here:
+        raise RuntimeError(f"{operator} of {name!r} cannot run: {list(can.values())[-1].missing()}")
+    return backend, here[-1]
 
 
 def _offered(name: str, operator: str) -> dict[str, Version]:
     versions = BACKENDS[name].versions()
     return {v: operators[operator] for v, operators in versions.items() if operator in operators}
-
-
-def _repeatable(offered: dict[str, Version]) -> dict[str, Version]:
-    return {v: version for v, version in offered.items() if version.deterministic}
 
 
 def _names_one(name: Any, registered: dict[str, Any]) -> bool:
@@ -134,8 +177,7 @@ def either(words: Any) -> str:
 def _first_usable(choice: Choice, operator: str) -> str:
     """CuPy where it can run, else Numba; Numba first if its simulator has been asked for.
 
-    One that has the version asked for goes first, and among these one that is deterministic where
-    that is asked for.
+    One that has the version asked for goes first, and among these one that does all that is asked.
     """
     order = ("numba", "cupy") if arrays.simulated() else ("cupy", "numba")
     reasons = {name: BACKENDS[name].missing() for name in order}
@@ -145,9 +187,11 @@ def _first_usable(choice: Choice, operator: str) -> str:
         raise RuntimeError(f"no GPU backend can run: {why}. {INSTALL}")
     if choice.version is not None:
         usable = [n for n in usable if choice.version in _offered(n, operator)] or usable
-    if choice.deterministic:
-        usable = [n for n in usable if _repeatable(_allowed(choice, n, operator))] or usable
-    return usable[0]
+    able = [
+        n for n in usable
+        if any(v.lacks(choice) is None for v in _allowed(choice, n, operator).values())
+    ]  # fmt: skip
+    return (able or usable)[0]
 
 
 def _allowed(choice: Choice, name: str, operator: str) -> dict[str, Version]:

@@ -1,10 +1,5 @@
 """The public face of RoI pooling; see `operators`, whose keywords, places and errors it shares.
 
-reference               here                              why it differs
-numpy.ndarray           any array of `arrays`             an array like x comes back
-same arguments          and backend, version, precision   to choose an implementation by name
-every gradient          wrt, deterministic                work that is not wanted is not done
-
 RoIs are checked by value, so RoIs that are not NumPy's are copied to host memory: R x 5 numbers,
 for which each call waits once. All other arrays stay where they are.
 """
@@ -12,17 +7,13 @@ for which each call waits once. All other arrays stay where they are.
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from deformable_convnets.reference import checks, roi_checks
 from deformable_convnets.reference.bilinear import Side
 from deformable_convnets.reference.deform_roi_pool import DeformRoiPoolGrads
-from deformable_convnets.reference.geometry import Pair, RoiGeometry
+from deformable_convnets.reference.geometry import Pair
 from deformable_convnets.reference.roi_points import Rule
 from deformable_convnets.reference.roi_pool import RoiPoolGrads
 
-from . import arrays, registry
-from .operators import _Call
+from .calls import RoiCall
 from .registry import Choice
 
 Array = Any
@@ -39,12 +30,18 @@ def roi_pool(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (5): y(i, j) = sum over p in bin(i, j) of x(p0 + p) / n_ij.
 
     As `reference.roi_pool`; returns R C kh kw. Waits once, for R x 5 numbers.
     """
-    call = _RoiCall("roi_pool", Choice(backend, version, precision), x=x, rois=rois)
+    call = RoiCall(
+        "roi_pool",
+        Choice(backend, version, precision, workspace_limit=workspace_limit),
+        x=x,
+        rois=rois,
+    )
     geometry = call.check(output_size, spatial_scale=spatial_scale, bins=bins, samples=samples)
     return call.pooled(geometry)
 
@@ -61,6 +58,7 @@ def roi_pool_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> RoiPoolGrads:
@@ -68,8 +66,8 @@ def roi_pool_backward(
 
     As `reference.roi_pool_backward`; not deterministic but for deterministic=True.
     """
-    choice = Choice(backend, version, precision, deterministic)
-    call = _RoiCall("roi_pool_backward", choice, grad_output=grad_output, x=x, rois=rois)
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
+    call = RoiCall("roi_pool_backward", choice, grad_output=grad_output, x=x, rois=rois)
     geometry = call.check(output_size, spatial_scale=spatial_scale, bins=bins, samples=samples)
     return RoiPoolGrads(**call.backward(RoiPoolGrads, wrt, geometry=geometry))
 
@@ -87,13 +85,14 @@ def deform_roi_pool(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (6): y(i, j) = sum over p in bin(i, j) of x(p0 + p + Delta p_ij) / n_ij.
 
     As `reference.deform_roi_pool`; returns R C kh kw. Waits once, for R x 5 numbers.
     """
-    choice = Choice(backend, version, precision)
-    call = _RoiCall("deform_roi_pool", choice, x=x, rois=rois, offset=offset)
+    choice = Choice(backend, version, precision, workspace_limit=workspace_limit)
+    call = RoiCall("deform_roi_pool", choice, x=x, rois=rois, offset=offset)
     geometry = call.check(
         output_size, spatial_scale=spatial_scale, bins=bins, samples=samples, gamma=gamma
     )
@@ -115,6 +114,7 @@ def deform_roi_pool_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> DeformRoiPoolGrads:
@@ -122,8 +122,8 @@ def deform_roi_pool_backward(
 
     As `reference.deform_roi_pool_backward`; x's is not deterministic but for deterministic=True.
     """
-    choice = Choice(backend, version, precision, deterministic)
-    call = _RoiCall(
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
+    call = RoiCall(
         "deform_roi_pool_backward", choice, grad_output=grad_output, x=x, rois=rois, offset=offset
     )
     geometry = call.check(
@@ -146,12 +146,18 @@ def ps_roi_pool(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (5) with x_ij, the score map of bin (i, j), in place of x.
 
     As `reference.ps_roi_pool`; returns R Cout kh kw. Waits once, for R x 5 numbers.
     """
-    call = _RoiCall("ps_roi_pool", Choice(backend, version, precision), x=x, rois=rois)
+    call = RoiCall(
+        "ps_roi_pool",
+        Choice(backend, version, precision, workspace_limit=workspace_limit),
+        x=x,
+        rois=rois,
+    )
     geometry = call.check(
         output_size, spatial_scale=spatial_scale, bins=bins, samples=samples, group_size=group_size
     )
@@ -171,6 +177,7 @@ def ps_roi_pool_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> RoiPoolGrads:
@@ -178,8 +185,8 @@ def ps_roi_pool_backward(
 
     As `reference.ps_roi_pool_backward`; not deterministic but for deterministic=True.
     """
-    choice = Choice(backend, version, precision, deterministic)
-    call = _RoiCall("ps_roi_pool_backward", choice, grad_output=grad_output, x=x, rois=rois)
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
+    call = RoiCall("ps_roi_pool_backward", choice, grad_output=grad_output, x=x, rois=rois)
     geometry = call.check(
         output_size, spatial_scale=spatial_scale, bins=bins, samples=samples, group_size=group_size
     )
@@ -201,13 +208,14 @@ def deform_ps_roi_pool(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
 ) -> Array:
     """Equation (6) with x_ij, the score map of bin (i, j), in place of x (Figure 4).
 
     As `reference.deform_ps_roi_pool`; returns R Cout kh kw. Waits once, for R x 5 numbers.
     """
-    choice = Choice(backend, version, precision)
-    call = _RoiCall("deform_ps_roi_pool", choice, x=x, rois=rois, offset=offset)
+    choice = Choice(backend, version, precision, workspace_limit=workspace_limit)
+    call = RoiCall("deform_ps_roi_pool", choice, x=x, rois=rois, offset=offset)
     geometry = call.check(
         output_size,
         spatial_scale=spatial_scale,
@@ -237,6 +245,7 @@ def deform_ps_roi_pool_backward(
     backend: str | None = None,
     version: str | None = None,
     precision: str = "exact",
+    workspace_limit: int | None = None,
     wrt: Iterable[str] | None = None,
     deterministic: bool = False,
 ) -> DeformRoiPoolGrads:
@@ -244,9 +253,9 @@ def deform_ps_roi_pool_backward(
 
     As `reference.deform_ps_roi_pool_backward`; x's is not deterministic but for deterministic=True.
     """
-    choice = Choice(backend, version, precision, deterministic)
+    choice = Choice(backend, version, precision, deterministic, workspace_limit)
     given = {"grad_output": grad_output, "x": x, "rois": rois, "offset": offset}
-    call = _RoiCall("deform_ps_roi_pool_backward", choice, **given)
+    call = RoiCall("deform_ps_roi_pool_backward", choice, **given)
     geometry = call.check(
         output_size,
         spatial_scale=spatial_scale,
@@ -260,35 +269,3 @@ def deform_ps_roi_pool_backward(
     return DeformRoiPoolGrads(
         **call.backward(DeformRoiPoolGrads, wrt, geometry=geometry, side=side)
     )
-
-
-class _RoiCall(_Call):
-    """One call of a RoI operator."""
-
-    def check(self, output_size: Any, **settings: Any) -> RoiGeometry:
-        """The geometry of the call, by the checks of the reference."""
-        given = {name: getattr(self, name) for name in self.given if name not in ("x", "rois")}
-        if isinstance(self.rois, checks.Described):
-            settings["roi_values"] = _HostCopy(self)
-        return roi_checks.check_roi_pool(self.x, self.rois, output_size, **given, **settings)
-
-    def pooled(self, at: RoiGeometry) -> Any:
-        """Runs a forward operator, whose result is R Cout kh kw."""
-        return self.forward((self.rois.shape[0], at.channels, *at.output), geometry=at)
-
-
-class _HostCopy:
-    """RoIs that are not NumPy's, copied to host memory once a check asks for their values."""
-
-    def __init__(self, call: _RoiCall):
-        self.call = call
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        rois = self.call.given["rois"]
-        place = arrays.place({"x": rois})
-        if place.device is not None and not arrays.framework(rois):  # a protocol, no method to copy
-            registry.check(self.call.choice)
-            backend, _ = registry.choose(self.call.choice, self.call.operator)
-            with backend.on(place):
-                return np.asarray(arrays.to_numpy(backend.take(rois)), dtype)
-        return np.asarray(arrays.to_numpy(rois), dtype)

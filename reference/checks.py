@@ -74,7 +74,7 @@ class Call:
                     f"{name} is of type {type(a).__name__}, expected an array of {_either(DTYPES)}",
                     TypeError,
                 )
-            self._check_dtype(name, a.dtype, may_be_float32)
+            self._check_dtype(name, a.dtype, may_be_float32, isinstance(a, Described))
             axes = ranks.get(name)
             if axes is not None and len(a.shape) != len(axes.split()):
                 self.fail(
@@ -82,7 +82,7 @@ class Call:
                 )
 
     def _check_dtype(
-        self, name: str, dtype: np.dtype[Any], may_be_float32: tuple[str, ...]
+        self, name: str, dtype: np.dtype[Any], may_be_float32: tuple[str, ...], on_gpu: bool
     ) -> None:
         if dtype.kind == "f" and not dtype.isnative:
             self.fail(
@@ -90,11 +90,11 @@ class Call:
                 f" {dtype.newbyteorder('=')}",
                 TypeError,
             )
-        if dtype.name not in DTYPES:
+        if dtype.name not in DTYPES and not (dtype.name == "bfloat16" and on_gpu):
             self.fail(f"{name} has dtype {dtype}, expected {_either(DTYPES)}", TypeError)
         first, x = next(iter(self.arrays.items()))
         allowed = [x.dtype.name]
-        if x.dtype.name == "float16" and name in may_be_float32:
+        if x.dtype.itemsize == 2 and name in may_be_float32:
             allowed.append("float32")
         if dtype.name not in allowed:
             self.fail(

@@ -1,7 +1,8 @@
 """The registry: every implementation of the operators that the tests hold to the laws.
 
-The reference, each version of each GPU backend by name, and the CuPy array program on NumPy
-arrays: all enter the same tests. A version enters by being registered in `gpu`.
+The reference, each version of each GPU backend by name, the CuPy array program on NumPy arrays and
+the kernels of CUDA C++ on the CPU: all enter the same tests. A version enters by being registered
+in `gpu`.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from functools import partial
 
 import devices
 import numpy as np
+from cuda_on_cpu import builds
+from cuda_on_cpu.cpu_device import CpuDevice
 
 from deformable_convnets import gpu
 from deformable_convnets.gpu import registry
-from deformable_convnets.gpu.cupy_kernels import array_program
+from deformable_convnets.gpu.cupy_kernels import array_program, cuda_program
 from deformable_convnets.reference.oracle.implementation import NAMES, REFERENCE, Implementation
 
 OFFERED = {
@@ -24,9 +27,16 @@ OFFERED = {
         if name.startswith(("sample", "deform_conv2d")) or name.endswith("pool_backward")
     ),
     ("cupy", "v1"): NAMES,
+    ("cupy", "v2"): NAMES,
     ("numpy", "v1"): NAMES,
+    ("cuda-on-cpu", "v2"): tuple(cuda_program.FORWARD) + tuple(cuda_program.BACKWARD),
 }
+EXAMPLES = {"numba": 5 if devices.simulated() else 100, "cuda-on-cpu": 20}
+DTYPES = {"cuda-on-cpu": ("float32", "float64")}  # the others: test_cuda_precision
 registry.BACKENDS["numpy"] = registry.Backend(lambda: {"v1": array_program.operators(np)})
+registry.BACKENDS["cuda-on-cpu"] = registry.Backend(
+    lambda: {"v2": cuda_program.operators(CpuDevice(watched=True))}
+)
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,16 @@ def version(backend, name):
         for operator in NAMES
         if operator in offered or f"{operator}_backward" in offered
     }
-    examples = 5 if backend == "numba" and devices.simulated() else 100
-    return Implementation(f"{backend} {name}", call, examples=examples, fixed_shapes=True)
+    return Implementation(
+        f"{backend} {name}", call, DTYPES.get(backend, Implementation.dtypes),
+        examples=EXAMPLES.get(backend, 100), fixed_shapes=True,
+    )  # fmt: skip
 
 
-MISSING = {"numba": devices.numba_missing, "cupy": devices.cupy_missing, "numpy": str}
+MISSING = {
+    "numba": devices.numba_missing, "cupy": devices.cupy_missing, "numpy": str,
+    "cuda-on-cpu": builds.missing,
+}  # fmt: skip
 ENTRIES = {"reference": Entry(REFERENCE)} | {
     f"{backend} {name}": Entry(version(backend, name), backend, MISSING[backend])
     for backend, name in OFFERED

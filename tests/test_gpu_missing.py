@@ -88,7 +88,7 @@ def test_no_device_for_numba():
         ("gpu.conv2d(x, weight, stride=0)", "ValueError: stride is 0, expected 1 or more  [x (1,"),
         ("gpu.conv2d([1], weight)", "TypeError: x is of type list"),
         ("gpu.conv2d(x, weight, backend='tpu')", "ValueError: backend is 'tpu'"),
-        ("gpu.conv2d(x, weight, precision='tf32')", "ValueError: precision is 'tf32'"),
+        ("gpu.conv2d(x, weight, precision='tf16')", "ValueError: precision is 'tf16'"),
         ("gpu.conv2d_backward(x[..., :2, :2], x, weight, wrt='y')", "ValueError: wrt has 'y'"),
     ],
 )

@@ -110,7 +110,17 @@ def test_deterministic_gradient_repeats():
             {"backend": "numba", "version": "v9"},
             "version is 'v9', expected 'v1' or 'v2' for deform",
         ),
-        ({"precision": "tf32"}, "precision is 'tf32', expected 'exact': no registered version"),
+        ({"precision": "tf16"}, "precision is 'tf16', expected 'exact' or 'tf32'"),
+        (
+            {"backend": "numba", "precision": "tf32"},
+            "no version of deform_conv2d_backward of 'numba' does what is asked for: 'v1' has no"
+            " precision 'tf32'; 'v2' has no precision 'tf32'",
+        ),
+        (
+            {"backend": "numba", "version": "v1", "workspace_limit": 2**20},
+            "'numba' does what is asked for: 'v1' has no workspace_limit",
+        ),
+        ({"workspace_limit": 0}, "workspace_limit is 0, expected a number of bytes or None"),
         ({"backend": "numba", "version": "v2", "deterministic": True}, "not repeatable in 'v2' of"),
         ({"backend": "numpy", "deterministic": True}, "not repeatable in 'v1' of 'numpy'"),
     ],
@@ -127,6 +137,8 @@ WRONG_KINDS = [
     ({"version": ["v1"]}, ValueError, r"version is \['v1'\], expected a name such as 'v1' or None"),
     ({"version": 1}, ValueError, "version is 1, expected a name such as 'v1' or None"),
     ({"precision": ["exact"]}, ValueError, r"precision is \['exact'\], expected 'exact'"),
+    ({"workspace_limit": 1.5}, ValueError, "workspace_limit is 1.5, expected a number of bytes"),
+    ({"workspace_limit": True}, ValueError, "workspace_limit is True, expected a number of bytes"),
     ({"deterministic": 1}, TypeError, "deterministic is 1, expected True or False"),
     ({"deterministic": None}, TypeError, "deterministic is None, expected True or False"),
 ]

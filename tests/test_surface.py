@@ -37,7 +37,9 @@ GPU_FUNCTIONS = [
 ]  # fmt: skip
 GPU_CLASSES = ["ConvGrads", "DeformConvGrads", "DeformRoiPoolGrads", "RoiPoolGrads", "SampleGrads"]
 GPU_NAMES = GPU_CLASSES + GPU_FUNCTIONS
-GPU_KEYWORDS = {"backend": None, "version": None, "precision": "exact"}
+GPU_KEYWORDS = {
+    "backend": None, "version": None, "precision": "exact", "workspace_limit": None,
+}  # fmt: skip
 GPU_BACKWARD_KEYWORDS = GPU_KEYWORDS | {"wrt": None, "deterministic": False}
 
 ALLOWED = {  # what each part may import, besides the standard library and itself
@@ -52,11 +54,15 @@ ALLOWED = {  # what each part may import, besides the standard library and itsel
         "openvino",
         "paddle",
     },
-    "gpu": {"numpy", "numba", "cupy", "cuda", "torch", "jax"},
+    "gpu": {"numpy", "numba", "cupy", "cuda", "torch", "jax", "ml_dtypes"},
 }
 SHARED = {"checks", "geometry", "roi_checks"}  # the modules of `reference` that `gpu` may use
 SHARED_CLASSES = re.compile(r"\w+Grads|Border|Rule|Side")  # and these types from any of them
-COMPARES = {"gpu/bench.py", "gpu/bench_roi.py"}  # judge kernels by the reference: may call it
+CALLS_IT = {  # may call the reference: two judge kernels by it, one runs it on the CPU
+    "gpu/bench.py",
+    "gpu/bench_roi.py",
+    "gpu/torch/operators.py",
+}
 
 MAX_FILE, MAX_FUNCTION, MAX_KERNEL, MAX_EQUATIONS = 300, 40, 80, 240
 SAYS_WHICH = re.compile(r"[Ee]quations? \(\d|[Ff]igure \d|[Ss]ection \d|\(\d\)|dG/dp|`\w+`")
@@ -107,8 +113,8 @@ def _within(words: list[str], part: str, path: str) -> bool:
         return words[0] != "reference" or words[1] == "oracle"
     if part.startswith("reference.oracle") or words[0] == "gpu":
         return words[0] != part.split(".")[0]
-    if path in COMPARES or words == ["reference"]:
-        return path not in COMPARES
+    if path in CALLS_IT or words == ["reference"]:
+        return path not in CALLS_IT
     return not (words[1] in SHARED or SHARED_CLASSES.fullmatch(words[-1]))
 
 
@@ -213,6 +219,7 @@ def test_top_level_holds_only_what_is_named() -> None:
         ("gpu/operators.py", "from deformable_convnets.reference import sample"),
         ("gpu/numba_kernels/sample.py", "from ...reference.layout import columns"),
         ("gpu/operators.py", "import scipy"),
+        ("gpu/torch/modules.py", "from deformable_convnets import reference"),
     ],
 )
 def test_import_complaints_complain(path: str, source: str) -> None:
@@ -231,6 +238,7 @@ def test_import_complaints_complain(path: str, source: str) -> None:
         ("gpu/numba_kernels/sample.py", "from numba import cuda\nfrom ..arrays import stream"),
         ("gpu/numba_kernels/sample.py", "from ...reference.geometry import Geometry"),
         ("gpu/bench.py", "from deformable_convnets import reference"),
+        ("gpu/torch/operators.py", "import torch\nfrom deformable_convnets import gpu, reference"),
     ],
 )
 def test_import_complaints_let_pass(path: str, source: str) -> None:
@@ -258,9 +266,12 @@ def test_docstring_complaints_complain() -> None:
 
 def test_signature_complaints_complain() -> None:
     def ours(x, *, stride=1): ...  # type: ignore[no-untyped-def]
-    def right(x, *, stride=1, backend=None, version=None, precision="exact"): ...  # type: ignore
-    def order(x, *, backend=None, stride=1, version=None, precision="exact"): ...  # type: ignore
-    def default(x, *, stride=2, backend=None, version=None, precision="exact"): ...  # type: ignore
+    def right(x, *, stride=1, backend=None, version=None, precision="exact",
+              workspace_limit=None): ...  # type: ignore[no-untyped-def]  # fmt: skip
+    def order(x, *, backend=None, stride=1, version=None, precision="exact",
+              workspace_limit=None): ...  # type: ignore[no-untyped-def]  # fmt: skip
+    def default(x, *, stride=2, backend=None, version=None, precision="exact",
+                workspace_limit=None): ...  # type: ignore[no-untyped-def]  # fmt: skip
 
     def of(theirs: object, name: str = "f") -> list[str]:
         return signature_complaints(name, inspect.signature(ours), inspect.signature(theirs))  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""A CUDA device, as the launchers of this folder see it: memory, kernels, products, a sort.
+
+The tests have a class with the same methods that runs the same kernels on the CPU.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import compiler
+from .build import WARP, Build
+
+THREADS = 256
+MOST_BLOCKS = 2**20  # kernels are grid-stride loops: fewer blocks than tiles are right too
+OLDEST = (8, 0)  # the first architecture that the kernels are compiled for
+
+
+class CudaDevice:
+    """The current device of CuPy, and its current stream."""
+
+    specialises = True  # compile for the shape of a call
+    most_lanes = WARP
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A new array, not initialised; MemoryError with the bytes wanted if there is no room."""
+        import cupy
+
+        try:
+            return cupy.empty(shape, dtype)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            free, total = cupy.cuda.runtime.memGetInfo()
+            raise MemoryError(
+                f"{wanted} bytes are wanted on the device, of {total} there are {free} free;"
+                " a smaller workspace_limit may help"
+            ) from error
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        a = self.empty(shape, dtype)
+        a.data.memset_async(0, a.nbytes)
+        return a
+
+    def packed(self, a: Any) -> Any:
+        """The array in C order, itself if it is; None for None."""
+        import cupy
+
+        return None if a is None else cupy.ascontiguousarray(a)
+
+    def rounded(self, a: Any, dtype: Any) -> Any:
+        """The array in a dtype, rounded once."""
+        return a.astype(dtype, copy=False)
+
+    def sorted(self, keys: Any) -> Any:
+        """Each row in ascending order."""
+        import cupy
+
+        return cupy.sort(keys, axis=-1)
+
+    def run(self, source: str, kernel: str, build: Build, size: int, *arguments: Any) -> None:
+        """Launches a grid-stride loop over `size`."""
+        blocks = min(-(-size // THREADS), MOST_BLOCKS)
+        function(source, kernel, build, _device())((blocks,), (THREADS,), arguments)
+
+    def run_blocks(self, source: str, kernel: str, build: Build, blocks: int,
+                   threads: tuple[int, ...], *arguments: Any) -> None:  # fmt: skip
+        """Launches a loop over blocks."""
+        at_most = min(blocks, MOST_BLOCKS)
+        function(source, kernel, build, _device())((at_most,), threads, arguments)
+
+    def multiply(self, a: Any, b: Any, out: Any, *, accumulate: bool, precision: str) -> None:
+        """out = a b, or out += a b, for each matrix of three batches; sums are in out's dtype.
+
+        precision  "tf32": operands in float32 are rounded to 10 bits of mantissa
+        """
+        from . import products
+
+        products.multiply(a, b, out, accumulate=accumulate, tf32=precision == "tf32")
+
+
+def missing() -> str | None:
+    """Why the kernels of CUDA C++ cannot run on the current device, or None."""
+    return _missing(_device())
+
+
+@cache
+def _missing(device: int) -> str | None:
+    major, minor = _capability(device)
+    if (major, minor) >= OLDEST:
+        return None
+    return (
+        f"its kernels need compute capability {OLDEST[0]}.{OLDEST[1]}, this device has"
+        f" {major}.{minor}; version='v1' and backend='numba' work on it"
+    )
+
+
+@cache
+def _capability(device: int) -> tuple[int, int]:
+    import cupy
+
+    text = cupy.cuda.Device(device).compute_capability
+    return int(text[:-1]), int(text[-1])
+
+
+@cache
+def function(source: str, kernel: str, build: Build, device: int) -> Any:
+    """A kernel that can be launched on a device."""
+    return _module(source, build, device).get_function(kernel)
+
+
+@cache
+def _module(source: str, build: Build, device: int) -> Any:
+    import cupy
+
+    major, minor = _capability(device)
+    code = compiler.cubin(source, build, f"sm_{major}{minor}")
+    module = cupy.cuda.function.Module()
+    try:
+        module.load(code)
+    except cupy.cuda.driver.CUDADriverError as error:
+        raise RuntimeError(
+            f"the driver cannot load what NVRTC {compiler.version()} made of {source}: {error};"
+            f" the driver is for CUDA {cupy.cuda.runtime.driverGetVersion()}"
+        ) from error
+    return module
+
+
+def _device() -> int:
+    import cupy
+
+    return int(cupy.cuda.runtime.getDevice())

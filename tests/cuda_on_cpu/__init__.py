@@ -1,0 +1,1 @@
+"""The kernels of CUDA C++, unmodified, on the CPU."""
