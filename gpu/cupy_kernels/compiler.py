@@ -18,7 +18,7 @@ from typing import Any
 from .build import Build
 
 LOGGER = logging.getLogger("deformable_convnets.gpu")
-OPTIONS = ("--std=c++17", "--ptxas-options=-v", "--device-as-default-execution-space")
+OPTIONS = ("--std=c++17", "--ptxas-options=-v")
 
 
 @cache
@@ -47,11 +47,15 @@ def cubin(source: str, build: Build, architecture: str) -> bytes:
     return code
 
 
-def compiled(source: str, build: Build, architecture: str) -> tuple[bytes, str]:
-    """The cubin of a file, and the log with registers, stack and spills of every kernel."""
-    from cupy.cuda import nvrtc
+def compiled(
+    source: str, build: Build, architecture: str, nvrtc: Any = None, texts: Any = None
+) -> tuple[bytes, str]:
+    """The cubin of a file, and the log with registers, stack and spills of every kernel.
 
-    texts = sources()
+    nvrtc  a module like `cupy.cuda.nvrtc`, which it is if None
+    texts  the sources by name; None for those of this folder
+    """
+    nvrtc, texts = nvrtc or _nvrtc(), texts or sources()
     headers = [name for name in texts if name.endswith(".cuh")]
     program = nvrtc.createProgram(
         texts[source], source, [texts[name].encode() for name in headers],
@@ -86,9 +90,14 @@ def folder() -> Path:
 
 @cache
 def version() -> tuple[int, ...]:
+    """Of NVRTC."""
+    return tuple(_nvrtc().getVersion())
+
+
+def _nvrtc() -> Any:
     from cupy.cuda import nvrtc
 
-    return tuple(nvrtc.getVersion())
+    return nvrtc
 
 
 def _keep(path: Path, code: bytes) -> None:

@@ -121,13 +121,6 @@ class Convolution:
         pixel += points * (8 * A + 2 * self.build.index_bytes + 4 * 8 * 2 * deterministic)
         return once + self.O * self.I * self.K * A, image + self.C * self.H * self.W * A, pixel
 
-    def sample_bytes(self, *, backward: bool, deterministic: bool = False) -> tuple[int, int, int]:
-        """The same for sampling alone, without weights."""
-        A, (_, image, _) = self.build.arithmetic.itemsize, self.forward_bytes()
-        pixel = 2 * self.C * A + (8 if backward else 4) * A + 2 * self.build.index_bytes
-        image += self.C * self.H * self.W * A * backward
-        return 0, image, pixel + 4 * 8 * 2 * deterministic
-
     # steps ------------------------------------------------------------------------------------
     def points(self, chunk: Chunk, *, backward: bool) -> tuple[Any, Any, Any]:
         """g, dg and pixels of the points of a chunk, equation (4)."""
@@ -163,13 +156,19 @@ class Convolution:
 
     def forward(self, bias: Any, limit: int | None) -> Any:
         """Equation (2)."""
-        d = self.device
-        y = layout.empty_like(d, self.x, (self.N, self.O, *self.at.output))
+        y = layout.empty_like(self.device, self.x, (self.N, self.O, *self.at.output))
         for image, end, chunks in self.chunks(limit or WORKSPACE, *self.forward_bytes()):
-            x = layout.rows(d, self.x[image:end], self.build)
-            for chunk in chunks:
-                out = d.empty((chunk.count, self.O), self.build.arithmetic)
-                columns = self.columns(x, chunk)
-                self.multiply(columns, self.weights().transpose(0, 2, 1), self.by_group(out))
-                layout.put_rows(d, out, y, self.build, bias=bias, first=chunk.first)
+            self._images(image, end, chunks, bias, y)
         return y
+
+    def _images(self, image: int, end: int, chunks: list[Chunk], bias: Any, y: Any) -> None:
+        x = layout.rows(self.device, self.x[image:end], self.build)
+        for chunk in chunks:
+            self._chunk(x, chunk, bias, y)
+
+    def _chunk(self, x: Any, chunk: Chunk, bias: Any, y: Any) -> None:
+        """What is made here is freed before the next chunk."""
+        out = self.device.empty((chunk.count, self.O), self.build.arithmetic)
+        columns = self.columns(x, chunk)
+        self.multiply(columns, self.weights().transpose(0, 2, 1), self.by_group(out))
+        layout.put_rows(self.device, out, y, self.build, bias=bias, first=chunk.first)

@@ -33,20 +33,23 @@ class Backward:
 
     def run(self, limit: int | None) -> dict[str, Any]:
         """The gradients by name."""
-        call, d = self.call, self.device
-        for image, end, chunks in call.chunks(limit or BACKWARD_WORKSPACE, *self._sizes()):
-            x = layout.rows(d, call.x[image:end], call.build)
-            grad_x = d.zeros(x.shape, call.build.arithmetic) if "x" in self.wrt else None
-            for chunk in chunks:
-                self._chunk(chunk, x, grad_x)
-            if grad_x is not None:
-                layout.put_rows(d, grad_x, self.x, call.build, first=image * call.H * call.W)
+        call = self.call
+        sizes = call.backward_bytes(self.deterministic)
+        for image, end, chunks in call.chunks(limit or BACKWARD_WORKSPACE, *sizes):
+            self._images(image, end, chunks)
         made = {"x": self.x, "offset": self.offset, "mask": self.mask}
         made |= {"weight": self._weight(), "bias": self._bias()}
         return {name: made[name] for name in self.wrt}
 
-    def _sizes(self) -> tuple[int, int, int]:
-        return self.call.backward_bytes(self.deterministic)
+    def _images(self, image: int, end: int, chunks: list[Chunk]) -> None:
+        """What is made here is freed before the next images, and so it is with chunks."""
+        call, d = self.call, self.device
+        x = layout.rows(d, call.x[image:end], call.build)
+        grad_x = d.zeros(x.shape, call.build.arithmetic) if "x" in self.wrt else None
+        for chunk in chunks:
+            self._chunk(chunk, x, grad_x)
+        if grad_x is not None:
+            layout.put_rows(d, grad_x, self.x, call.build, first=image * call.H * call.W)
 
     def _chunk(self, chunk: Chunk, x: Any, grad_x: Any) -> None:
         call = self.call

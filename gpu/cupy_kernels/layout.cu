@@ -61,18 +61,21 @@ extern "C" __global__ void to_planes(const A* rows, const T* bias, T* planes, La
     }
 }
 
-// total[c] += the sum of column c of `count` rows: a block of 32 x 8 threads for 32 columns, so the
-// order of the sum is fixed.
+// total[c] += the sum of column c of `count` rows: a block of 32 x 8 threads adds up 32 columns at a
+// time, so the order of the sum is fixed.
 extern "C" __global__ void sum_rows(const T* rows, A* total, Index C, Index count) {
     __shared__ A partial[8][TILE];
-    const Index c = static_cast<Index>(blockIdx.x) * TILE + threadIdx.x;
-    A value = 0;
-    if (c < C)
-        for (Index r = threadIdx.y; r < count; r += 8) value += number(rows[r * C + c]);
-    partial[threadIdx.y][threadIdx.x] = value;
-    __syncthreads();
-    if (threadIdx.y == 0 && c < C) {
-        for (int i = 1; i < 8; ++i) value += partial[i][threadIdx.x];
-        total[c] += value;
+    for (Index c0 = static_cast<Index>(blockIdx.x) * TILE; c0 < C; c0 += gridDim.x * TILE) {
+        const Index c = c0 + threadIdx.x;
+        A value = 0;
+        if (c < C)
+            for (Index r = threadIdx.y; r < count; r += 8) value += number(rows[r * C + c]);
+        partial[threadIdx.y][threadIdx.x] = value;
+        __syncthreads();
+        if (threadIdx.y == 0 && c < C) {
+            for (int i = 1; i < 8; ++i) value += partial[i][threadIdx.x];
+            total[c] += value;
+        }
+        __syncthreads();
     }
 }

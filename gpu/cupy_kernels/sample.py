@@ -11,32 +11,48 @@ from typing import Any
 from deformable_convnets.reference.geometry import Geometry
 
 from . import layout
-from .deform_conv import WORKSPACE, Chunk, Convolution
+from .deform_conv import Chunk, Convolution
 from .deform_conv_backward import Backward
 
 
-def _convolution(device: Any, x: Any, p: Any, border: str, side: str = "right") -> Convolution:
-    """x C H W as one image; its output pixels are the points."""
-    points = p.size // 2
-    offset = device.packed(p.reshape(points, 2).T).reshape(1, 2, 1, points)
-    nothing = (0, 0)
-    at = Geometry(kernel=(1, 1), stride=nothing, padding=(nothing, nothing), dilation=nothing,
-                  output=(1, points), groups=1, offset_groups=1)  # fmt: skip
-    return Convolution(device, x[None], offset, None, None, geometry=at, border=border, side=side)
+class Sampling(Convolution):
+    """x C H W is one image; its output pixels are the points, p ... 2."""
+
+    def __init__(self, device: Any, x: Any, p: Any, border: str, side: str = "right"):
+        points, nothing = p.size // 2, (0, 0)
+        offset = device.packed(p.reshape(points, 2).T).reshape(1, 2, 1, points)
+        at = Geometry(kernel=(1, 1), stride=nothing, padding=(nothing, nothing), dilation=nothing,
+                      output=(1, points), groups=1, offset_groups=1)  # fmt: skip
+        super().__init__(device, x[None], offset, None, None, geometry=at, border=border, side=side)
+
+    def forward_bytes(self) -> tuple[int, int, int]:
+        """What is needed once, per image and per point: no weights, and no products."""
+        _, image, pixel = super().forward_bytes()
+        return 0, image, pixel
+
+    def backward_bytes(self, deterministic: bool) -> tuple[int, int, int]:
+        _, image, pixel = super().backward_bytes(deterministic)
+        return 0, image, pixel
+
+    def _chunk(self, x: Any, chunk: Chunk, bias: Any, y: Any) -> None:
+        values = self.device.rounded(self.columns(x, chunk)[0], self.build.arithmetic)
+        layout.put_rows(self.device, values, y, self.build, first=chunk.first)
+
+
+class SamplingBackward(Backward):
+    """The gradient of the samples is given: no matrix product comes before it."""
+
+    def _chunk(self, chunk: Chunk, x: Any, grad_x: Any) -> None:
+        given, at = self.grad_output, self.call.build
+        rows = layout.rows_of(self.device, given, at, chunk.first, chunk.count)
+        self._through_points(chunk, x, grad_x, self.device.rounded(rows, at.arithmetic), None)
 
 
 def sample(device: Any, x: Any, p: Any, *, border: str, precision: str = "exact",
            workspace_limit: int | None = None) -> Any:  # fmt: skip
     """Equation (3)."""
-    call = _convolution(device, x, p, border)
-    y = device.empty((1, call.C, 1, call.S), x.dtype)
-    sizes = call.sample_bytes(backward=False)
-    for image, end, chunks in call.chunks(workspace_limit or WORKSPACE, *sizes):
-        rows = layout.rows(device, call.x[image:end], call.build)
-        for chunk in chunks:
-            values = device.rounded(call.columns(rows, chunk)[0], call.build.arithmetic)
-            layout.put_rows(device, values, y, call.build, first=chunk.first)
-    return y.reshape(call.C, *p.shape[:-1])
+    y = Sampling(device, x, p, border).forward(None, workspace_limit)
+    return y.reshape(x.shape[0], *p.shape[:-1])
 
 
 def sample_backward(
@@ -44,27 +60,13 @@ def sample_backward(
     precision: str = "exact", deterministic: bool = False, workspace_limit: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The gradients of equation (3) that `wrt` names."""
-    call = _convolution(device, x, p, border, side)
+    call = Sampling(device, x, p, border, side)
     grad = grad_output.reshape(1, call.C, 1, call.S)
     names = tuple("offset" if name == "p" else name for name in wrt)
-    grads = _Backward(call, grad, None, names, deterministic).run(workspace_limit)
+    grads = SamplingBackward(call, grad, None, names, deterministic).run(workspace_limit)
     if "offset" in grads:
         planes = grads.pop("offset").reshape(2, call.S)
         grads["p"] = device.packed(planes.T).reshape(p.shape)
     if "x" in grads:
         grads["x"] = grads["x"][0]
     return grads
-
-
-class _Backward(Backward):
-    """The gradient of the samples is given: no matrix product comes before it."""
-
-    def _sizes(self) -> tuple[int, int, int]:
-        return self.call.sample_bytes(backward=True, deterministic=self.deterministic)
-
-    def _chunk(self, chunk: Chunk, x: Any, grad_x: Any) -> None:
-        rows = layout.rows_of(
-            self.device, self.grad_output, self.call.build, chunk.first, chunk.count
-        )
-        grad = self.device.rounded(rows, self.call.build.arithmetic)
-        self._through_points(chunk, x, grad_x, grad, None)

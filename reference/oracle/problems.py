@@ -41,6 +41,7 @@ FAMILIES = {
     "wide-x": Family(x=511, weight=1, grad=1, mask=False, dtypes=("float32", "float64")),
     "wide-w": Family(x=1, weight=4095, grad=1, mask=False, dtypes=("float32", "float64")),
     "wide-g": Family(x=1, weight=1, grad=4095, mask=False, dtypes=("float32", "float64")),
+    "narrow": Family(x=1, mask=False),  # samples fit the 8 bits of bfloat16's mantissa
     "f64": Family(x=2**19 - 1, weight=2**11 - 1, grad=2**8 - 1, dtypes=("float64",)),
     "far": Family(),  # on the shapes FAR: coordinates up to 2060
     "edge": Family(),  # points within a pixel of the edges of the map, and on them

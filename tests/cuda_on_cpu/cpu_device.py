@@ -7,7 +7,7 @@ import numpy as np
 from . import builds
 
 THREADS = 64
-MOST_BLOCKS = 3  # so that grid-stride loops go round
+MOST_BLOCKS = 2  # so that grid-stride loops go round
 
 
 class CpuDevice:
@@ -40,14 +40,19 @@ class CpuDevice:
     def sorted(self, keys):
         return np.sort(keys, axis=-1)
 
+    def cumulated(self, counts):
+        return np.cumsum(counts)
+
+    def numbers(self, a):
+        return np.array(a)
+
     def run(self, source, kernel, build, size, *arguments):
-        blocks = min(-(-size // THREADS), MOST_BLOCKS)
-        self.run_blocks(source, kernel, build, blocks, (THREADS,), *arguments)
+        self.run_blocks(source, kernel, build, -(-size // THREADS), (THREADS,), *arguments)
 
     def run_blocks(self, source, kernel, build, blocks, threads, *arguments):
         mutation = self.mutation if self.mutation and self._concerns(source) else None
         library = builds.library(source, build, mutation)
-        grid = (ctypes.c_uint * 3)(blocks, 1, 1)
+        grid = (ctypes.c_uint * 3)(min(blocks, MOST_BLOCKS), 1, 1)
         block = (ctypes.c_uint * 3)(*threads, *(1,) * (3 - len(threads)))
         values = [_value(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))

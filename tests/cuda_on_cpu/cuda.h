@@ -29,8 +29,9 @@ extern char __start_block_shared[] __attribute__((weak));
 extern char __stop_block_shared[] __attribute__((weak));
 
 namespace on_cpu {
-void barrier();                                             // waits for all threads of the block
-void exchange(const void* value, void* other, int lane);    // 16 bytes, with a lane of the warp
+void barrier();                    // waits for all threads of the block
+void team_barrier(unsigned team);  // waits for these lanes of the warp
+void exchange(unsigned team, const void* value, void* other, int lane);  // 16 bytes, with a lane
 void add_seen(const void* sum, size_t size);                // an atomic addition is made
 
 template <class... Parameters>
@@ -54,12 +55,13 @@ UNSEEN auto bound(void (*kernel)(Parameters...), void** arguments) {
 }  // namespace on_cpu
 
 UNSEEN inline void __syncthreads() { on_cpu::barrier(); }
+UNSEEN inline void __syncwarp(unsigned team) { on_cpu::team_barrier(team); }
 
 template <class N>
-UNSEEN N __shfl_xor_sync(unsigned, N value, int mask) {
+UNSEEN N __shfl_xor_sync(unsigned team, N value, int mask) {
     alignas(16) char mine[16], other[16];
     memcpy(mine, &value, sizeof value);
-    on_cpu::exchange(mine, other, static_cast<int>(threadIdx.x % 32) ^ mask);
+    on_cpu::exchange(team, mine, other, static_cast<int>(threadIdx.x % 32) ^ mask);
     memcpy(&value, other, sizeof value);
     return value;
 }

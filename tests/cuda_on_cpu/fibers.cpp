@@ -23,6 +23,8 @@ struct Fiber {
     Three thread;
     jmp_buf here;
     ucontext_t start;
+    unsigned team;  // the lanes of its warp that it waits for
+    long passed;    // how many team barriers it has passed
     alignas(16) unsigned char slot[16];  // what this thread shows to its warp
 };
 
@@ -35,9 +37,6 @@ static std::vector<Fiber> fibers;
 static jmp_buf scheduler;
 static void (*body)();
 
-void fail(const std::string& what) {
-    if (failure.empty()) failure = what;
-}
 
 std::string name(int thread) {
     const Three& at = fibers[thread].thread;
@@ -45,10 +44,20 @@ std::string name(int thread) {
            std::to_string(block);
 }
 
-static void enter() {
-    body();
+void fail(const std::string& what) {
+    failure = what;
     fibers[current].state = DONE;
     _longjmp(scheduler, 1);
+}
+
+void stop() {
+    fibers[current].state = DONE;
+    _longjmp(scheduler, 1);
+}
+
+static void enter() {
+    body();
+    stop();
 }
 
 static void wait(State state) {
@@ -75,14 +84,26 @@ static int in_state(State state, int first, int last) {
                                           [&](const Fiber& f) { return f.state == state; }));
 }
 
-// Lets those go on whose barrier or warp is complete; false where nobody can.
+// Whether all threads that a thread waits for, in its warp, wait for the same ones.
+static bool complete(int thread) {
+    for (int lane = 0; lane < 32; ++lane) {
+        const size_t other = thread / 32 * 32 + lane;
+        if (!(fibers[thread].team >> lane & 1)) continue;
+        if (other >= fibers.size() || fibers[other].state != IN_WARP ||
+            fibers[other].team != fibers[thread].team)
+            return false;
+    }
+    return true;
+}
+
+// Lets those go on whose barrier or team is complete; false where nobody can.
 static bool release() {
     const int n = static_cast<int>(fibers.size());
     bool any = false;
-    for (int warp = 0; warp < n; warp += 32) {
-        const int last = min(warp + 32, n);
-        if (in_state(IN_WARP, warp, last) < 32) continue;
-        for (int i = warp; i < last; ++i) fibers[i].state = READY;
+    for (int i = 0; i < n; ++i) {
+        if (fibers[i].state != IN_WARP || !complete(i)) continue;
+        for (int lane = 0; lane < 32; ++lane)
+            if (fibers[i].team >> lane & 1) fibers[i / 32 * 32 + lane].state = READY;
         any = true;
     }
     if (any || in_state(AT_BARRIER, 0, n) + in_state(DONE, 0, n) < n) return any;
@@ -104,6 +125,7 @@ static void run_block(const std::vector<int>& order) {
     const int n = static_cast<int>(fibers.size());
     for (int i = 0; i < n; ++i) {
         fibers[i].state = READY, fibers[i].started = false;
+        fibers[i].team = 0, fibers[i].passed = 0;
         fibers[i].thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
     }
     if (__start_block_shared)
@@ -111,9 +133,9 @@ static void run_block(const std::vector<int>& order) {
     barriers = 0;
     while (in_state(DONE, 0, n) < n && failure.empty()) {
         for (int i : order)
-            if (fibers[i].state == READY) resume(i);
-        if (in_state(READY, 0, n) == 0 && in_state(DONE, 0, n) < n && !release())
-            fail("not all threads of a warp came to a shuffle");
+            if (fibers[i].state == READY && failure.empty()) resume(i);
+        if (failure.empty() && in_state(READY, 0, n) == 0 && in_state(DONE, 0, n) < n && !release())
+            fail("not all threads of a team came to a shuffle or barrier");
     }
 }
 
@@ -138,10 +160,26 @@ void launch(void (*kernel)(), const unsigned* grid, const unsigned* threads, uns
 
 void barrier() { wait(AT_BARRIER); }
 
-void exchange(const void* value, void* other, int lane) {
+static void wait_for(unsigned team) {
+    fibers[current].team = team;
+    wait(IN_WARP);
+}
+
+void team_barrier(unsigned team) {
+    wait_for(team);
+    ++fibers[current].passed;
+}
+
+long passed() { return fibers[current].passed; }
+
+bool same_team(int thread) {
+    return thread / 32 == current / 32 && fibers[current].team >> thread % 32 & 1;
+}
+
+void exchange(unsigned team, const void* value, void* other, int lane) {
     memcpy(fibers[current].slot, value, sizeof fibers[current].slot);
-    wait(IN_WARP);
+    wait_for(team);
     memcpy(other, fibers[current / 32 * 32 + lane].slot, sizeof fibers[current].slot);
-    wait(IN_WARP);
+    wait_for(team);
 }
 }  // namespace on_cpu

@@ -1,8 +1,9 @@
 // Who read and wrote what: every access of a kernel to memory that threads can share.
 //
 // Two threads that use the same bytes, one of them writing, are in a race, unless both add by
-// atomics, or are of one block with a barrier between them. What is neither an argument of the
-// launch nor shared memory nor on a stack is out of bounds.
+// atomics, or are of one block with a barrier between them, or of one team with a barrier of the
+// team; the teams of a launch do not change. What is neither an argument of the launch nor shared
+// memory nor on a stack is out of bounds.
 #include "fibers.h"
 
 #include <unordered_map>
@@ -12,7 +13,7 @@ extern char __start_cuda_builtin[], __stop_cuda_builtin[];
 namespace watch {
 struct Access {
     int thread = -1;
-    long block = -1, barrier = -1;
+    long block = -1, barrier = -1, passed = -1;  // passed: barriers of its team
     bool atomic = false;
 };
 struct Seen {
@@ -50,6 +51,7 @@ static const Range* argument_of(uintptr_t at, size_t size) {
 static bool collide(const Access& before, const Access& now, bool shared) {
     if (before.thread < 0 || (before.atomic && now.atomic)) return false;
     if (before.block != now.block) return !shared;  // a block has shared memory of its own
+    if (on_cpu::same_team(before.thread) && before.passed < now.passed) return false;
     return before.thread != now.thread && before.barrier == now.barrier;
 }
 
@@ -68,7 +70,8 @@ static void report(const char* what, uintptr_t at, int thread, const Access& bef
 static void look(uintptr_t at, bool write, bool atomic) {
     const bool shared = is_shared(at);
     Seen& was = seen[at / 2];
-    const Access now = {on_cpu::current, on_cpu::block, on_cpu::barriers, atomic};
+    const Access now = {on_cpu::current, on_cpu::block, on_cpu::barriers, on_cpu::passed(),
+                        atomic};
     if (collide(was.write, now, shared))
         report(write ? "two writes to" : "a read of what is written,", at, now.thread, was.write);
     if (write) {
@@ -89,7 +92,6 @@ static void access(const void* address, size_t size, bool write, bool atomic = f
     if (!is_shared(at) && !argument_of(at, size)) {
         on_cpu::fail(std::string(write ? "a write" : "a read") + " out of bounds by " +
                      on_cpu::name(on_cpu::current));
-        return;
     }
     for (size_t i = 0; i < size; i += 2) look(at + i, write, atomic);
 }
