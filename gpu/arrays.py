@@ -73,9 +73,10 @@ def readable(name: str, a: Any) -> Any:
 
 def described(a: Any) -> Any:
     """What `checks` has to know of an array: itself if NumPy's, or if it is no array at all."""
-    if isinstance(a, np.ndarray) and a.dtype.name == "bfloat16":
-        return checks.Described(a.shape, a.dtype)
-    if isinstance(a, np.ndarray) or not _is_array(a):
+    if isinstance(a, np.ndarray):
+        strange = a.dtype.kind == "V" and a.dtype.name == "bfloat16"
+        return checks.Described(a.shape, a.dtype) if strange else a
+    if not _is_array(a):
         return a
     if hasattr(a, "shape") and hasattr(a, "dtype"):
         return checks.Described(tuple(map(int, a.shape)), _dtype(str(a.dtype).split(".")[-1]))

@@ -9,6 +9,7 @@ NumPy arrays in host memory:
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 from deformable_convnets.reference import checks
@@ -79,6 +80,7 @@ def _numba_versions() -> Versions:
     return numba_kernels.VERSIONS
 
 
+@cache
 def _cupy_versions() -> Versions:
     import cupy
 

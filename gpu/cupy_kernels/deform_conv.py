@@ -10,6 +10,7 @@ one kernel per gradient             grad_points for three       corners and colu
 them on the CPU). conv2d and sample are the same steps: without offsets, and with one tap.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ class Convolution:
         self.x, self.offset, self.mask = x, device.packed(offset), device.packed(mask)
         self.N, self.C, self.H, self.W = x.shape
         self.O = self.C if weight is None else weight.shape[0]
-        self.K, self.S = geometry.kernel[0] * geometry.kernel[1], int(np.prod(geometry.output))
+        self.K, self.S = geometry.kernel[0] * geometry.kernel[1], math.prod(geometry.output)
         self.I, self.fields = self.C // geometry.groups, geometry.offset_groups * self.K
         self.build = self._build(device, x, offset)
         self.shape = self._shape(border, side)
@@ -62,7 +63,7 @@ class Convolution:
 
     def _build(self, device: Any, x: Any, offset: Any) -> Build:
         per_group = self.C // self.at.offset_groups
-        vector = int(np.gcd(per_group, self.I))
+        vector = math.gcd(per_group, self.I)
         at = build(x.dtype, x.dtype if offset is None else offset.dtype, vector)
         fixed = (self.C, self.I, self.at.offset_groups, self.K) if device.specialises else None
         lanes = lanes_for(per_group // at.vec, device)

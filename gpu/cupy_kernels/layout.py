@@ -3,6 +3,7 @@
 An array that is channels last in memory is used as it is. `layout.cu` has the kernels.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def _layout(planes: Any, build: Build, groups: int) -> Any:
 
 
 def _size(a: Any) -> int:
-    return int(np.prod(a.shape))
+    return math.prod(a.shape)
 
 
 def _turn(device: Any, kernel: str, build: Build, count: int, C: int, *arguments: Any) -> None:
