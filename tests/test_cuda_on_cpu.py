@@ -98,8 +98,8 @@ MUTANTS = {
     "no barrier before a tile is read": (
         (TILES, WAITS, WAITS.replace("        __syncthreads();\n", "")), RACE),
     "no barrier before a tile is written again": (
-        (TILES, "tile[threadIdx.x][i];\n        }\n        __syncthreads();\n    }\n}\n\n// planes",
-         "tile[threadIdx.x][i];\n        }\n    }\n}\n\n// planes"), RACE),
+        (TILES, "tile[threadIdx.x][i];\n        }\n        __syncthreads();\n    }\n}\n\nextern",
+         "tile[threadIdx.x][i];\n        }\n    }\n}\n\nextern"), RACE),
     "no barrier before partial sums are read": (
         (TILES, "= value;\n        __syncthreads();", "= value;"), RACE),
     "a tile one row short": (

@@ -6,6 +6,9 @@
 
 const int TILE = 32;
 
+template <class Row>
+using Tile = Row[TILE][TILE + 1];  // a column more, so that a column is not in one bank of memory
+
 struct Layout {
     Index C, S, G;  // channels and pixels of a plane; channel c = o G + g is column g C/G + o of a row
 };
@@ -16,15 +19,16 @@ __device__ __forceinline__ Index column_of(Index c, const Layout& of) {
 }
 
 // rows[r - first, column_of(c)] = planes[n, c, s] for `count` rows r = n S + s from `first` on.
-extern "C" __global__ void to_rows(const T* planes, T* rows, Layout of, Index first, Index count) {
-    __shared__ T tile[TILE][TILE + 1];
+template <class Row>
+__device__ __forceinline__ void turn_planes(const T* planes, Row* rows, Tile<Row>& tile,
+                                            const Layout& of, Index first, Index count) {
     const Index across = (of.C + TILE - 1) / TILE, tiles = (count + TILE - 1) / TILE * across;
     for (Index t = blockIdx.x; t < tiles; t += gridDim.x) {
         const Index r0 = t / across * TILE, c0 = t % across * TILE;
         for (int i = threadIdx.y; i < TILE; i += blockDim.y) {
             const Index r = r0 + threadIdx.x, c = c0 + i, n = (first + r) / of.S;
             if (r < count && c < of.C)
-                tile[i][threadIdx.x] = planes[(n * of.C + c) * of.S + (first + r) % of.S];
+                put(tile[i][threadIdx.x], number(planes[(n * of.C + c) * of.S + (first + r) % of.S]));
         }
         __syncthreads();
         for (int i = threadIdx.y; i < TILE; i += blockDim.y) {
@@ -35,20 +39,33 @@ extern "C" __global__ void to_rows(const T* planes, T* rows, Layout of, Index fi
     }
 }
 
+extern "C" __global__ void to_rows(const T* planes, T* rows, Layout of, Index first, Index count) {
+    __shared__ Tile<T> tile;
+    turn_planes(planes, rows, tile, of, first, count);
+}
+
+// The same as numbers of A.
+extern "C" __global__ void to_wide_rows(const T* planes, A* rows, Layout of, Index first,
+                                        Index count) {
+    __shared__ Tile<A> tile;
+    turn_planes(planes, rows, tile, of, first, count);
+}
+
 // planes[n, c, s] = rows[r - first, column_of(c)] + bias[c], rounded once; bias may be null. With
 // `by_rows` the planes are channels last too: planes[n, s, c].
-extern "C" __global__ void to_planes(const A* rows, const T* bias, T* planes, Layout of,
-                                     Index first, Index count, int by_rows) {
-    __shared__ A tile[TILE][TILE + 1];
+template <class Row>
+__device__ __forceinline__ void turn_rows(const Row* rows, const T* bias, T* planes, Tile<A>& tile,
+                                          const Layout& of, Index first, Index count, int by_rows) {
     const Index across = (of.C + TILE - 1) / TILE, tiles = (count + TILE - 1) / TILE * across;
     for (Index t = blockIdx.x; t < tiles; t += gridDim.x) {
         const Index r0 = t / across * TILE, c0 = t % across * TILE;
         for (int i = threadIdx.y; i < TILE; i += blockDim.y) {
             const Index r = r0 + i, c = c0 + threadIdx.x;
             if (r < count && c < of.C) {
-                const A value = rows[r * of.C + column_of(c, of)] + (bias ? number(bias[c]) : A(0));
-                if (by_rows) put(planes[(first + r) * of.C + c], value);
-                else tile[i][threadIdx.x] = value;
+                const A value = number(rows[r * of.C + column_of(c, of)]);
+                const A moved = bias ? value + number(bias[c]) : value;
+                if (by_rows) put(planes[(first + r) * of.C + c], moved);
+                else tile[i][threadIdx.x] = moved;
             }
         }
         __syncthreads();
@@ -59,6 +76,19 @@ extern "C" __global__ void to_planes(const A* rows, const T* bias, T* planes, La
         }
         __syncthreads();
     }
+}
+
+extern "C" __global__ void to_planes(const T* rows, const T* bias, T* planes, Layout of,
+                                     Index first, Index count, int by_rows) {
+    __shared__ Tile<A> tile;
+    turn_rows(rows, bias, planes, tile, of, first, count, by_rows);
+}
+
+// The same from numbers of A.
+extern "C" __global__ void from_wide_rows(const A* rows, const T* bias, T* planes, Layout of,
+                                          Index first, Index count, int by_rows) {
+    __shared__ Tile<A> tile;
+    turn_rows(rows, bias, planes, tile, of, first, count, by_rows);
 }
 
 // total[c] += the sum of column c of `count` rows: a block of 32 x 8 threads adds up 32 columns at a

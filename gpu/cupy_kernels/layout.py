@@ -28,14 +28,15 @@ def rows(device: Any, planes: Any, build: Build, groups: int = 1) -> Any:
     return rows_of(device, planes, build, 0, _size(planes) // planes.shape[1], groups)
 
 
-def rows_of(device: Any, planes: Any, build: Build, first: int, count: int, groups: int = 1) -> Any:
-    """`count` rows from `first` on."""
-    C = planes.shape[1]
-    if groups == 1 and is_rows(planes):
+def rows_of(device: Any, planes: Any, build: Build, first: int, count: int, groups: int = 1, *,
+            wide: bool = False) -> Any:  # fmt: skip
+    """`count` rows from `first` on; `wide`: as numbers of the dtype of the sums."""
+    C, wide = planes.shape[1], wide and planes.dtype != build.arithmetic
+    if groups == 1 and is_rows(planes) and not wide:
         return _channels_last(planes).reshape(-1, C)[first : first + count]
-    planes = device.packed(planes)
-    result = device.empty((count, C), planes.dtype)
-    _turn(device, "to_rows", build, count, C, planes, result, _layout(planes, build, groups),
+    planes, kernel = device.packed(planes), "to_wide_rows" if wide else "to_rows"
+    result = device.empty((count, C), build.arithmetic if wide else planes.dtype)
+    _turn(device, kernel, build, count, C, planes, result, _layout(planes, build, groups),
           build.index(first), build.index(count))  # fmt: skip
     return result
 
@@ -44,7 +45,8 @@ def put_rows(device: Any, rows: Any, planes: Any, build: Build, *, bias: Any = N
              first: int = 0, groups: int = 1) -> None:  # fmt: skip
     """Writes rows, and a bias per channel, to the pixels of an N C ... array from `first` on."""
     by_rows = not planes.flags.c_contiguous
-    _turn(device, "to_planes", build, len(rows), planes.shape[1], rows, device.packed(bias), planes,
+    kernel = "to_planes" if rows.dtype == planes.dtype else "from_wide_rows"
+    _turn(device, kernel, build, len(rows), planes.shape[1], rows, device.packed(bias), planes,
           _layout(planes, build, groups), build.index(first), build.index(len(rows)),
           np.int32(by_rows))  # fmt: skip
 

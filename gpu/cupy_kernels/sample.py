@@ -35,8 +35,7 @@ class Sampling(Convolution):
         return 0, image, pixel
 
     def _chunk(self, x: Any, chunk: Chunk, bias: Any, y: Any) -> None:
-        values = self.device.rounded(self.columns(x, chunk)[0], self.build.arithmetic)
-        layout.put_rows(self.device, values, y, self.build, first=chunk.first)
+        layout.put_rows(self.device, self.columns(x, chunk)[0], y, self.build, first=chunk.first)
 
 
 class SamplingBackward(Backward):
@@ -44,8 +43,8 @@ class SamplingBackward(Backward):
 
     def _chunk(self, chunk: Chunk, x: Any, grad_x: Any) -> None:
         given, at = self.grad_output, self.call.build
-        rows = layout.rows_of(self.device, given, at, chunk.first, chunk.count)
-        self._through_points(chunk, x, grad_x, self.device.rounded(rows, at.arithmetic), None)
+        rows = layout.rows_of(self.device, given, at, chunk.first, chunk.count, wide=True)
+        self._through_points(chunk, x, grad_x, rows, None)
 
 
 def sample(device: Any, x: Any, p: Any, *, border: str, precision: str = "exact",

@@ -1,4 +1,4 @@
-"""NVRTC without CuPy and without a GPU: the functions of `cupy.cuda.nvrtc` that the compiler uses."""
+"""NVRTC without CuPy and without a GPU: the functions of `cupy.cuda.nvrtc` that are used."""
 
 import ctypes
 from functools import cache
