@@ -26,8 +26,13 @@ VARIANTS = [
         (widest, 8, True, None),
     )
 ] + [
-    ("layout.cu", Build(T, T, 1, wide=wide)) for T, wide in product(
-        ("float32", "float64", "float16", "bfloat16"), (False, True),
+    ("layout.cu", Build(T, T, 1, wide=wide))
+    for T, wide in product(("float32", "float64", "float16", "bfloat16"), (False, True))
+] + [
+    ("roi_pool.cu", Build(T, P, vec, lanes, wide, None, pooling))
+    for (T, P, widest) in TYPES if T == P
+    for vec, lanes, wide, pooling in (
+        (widest, 32, False, (2, 4, 256)), (1, 1, True, None),
     )
 ]  # fmt: skip
 SPILLING = """

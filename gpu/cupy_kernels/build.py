@@ -1,5 +1,6 @@
 """What a kernel is compiled for: the types, the width of a load, and shapes that are known."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ class Build(NamedTuple):
     lanes      LANES, threads that share a point; a power of two up to a warp
     wide       whether Index has 64 bits
     fixed      C, I, G and K where the kernel is compiled for one shape
+    pooling    RULE, SAMPLES and CHANNELS, the same for RoI pooling
     """
 
     dtype: str
@@ -25,6 +27,7 @@ class Build(NamedTuple):
     lanes: int = 1
     wide: bool = False
     fixed: tuple[int, int, int, int] | None = None
+    pooling: tuple[int, int, int] | None = None
 
     @property
     def arithmetic(self) -> Any:
@@ -56,13 +59,14 @@ class Build(NamedTuple):
         }
         for name, value in zip("CIGK", self.fixed or (), strict=bool(self.fixed)):
             named[f"FIXED_{name}"] = str(value)
-        return named
+        of_pooling = zip(("RULE", "SAMPLES", "CHANNELS"), self.pooling or (), strict=False)
+        return named | {f"FIXED_{name}": str(value) for name, value in of_pooling}
 
 
 def build(dtype: Any, positions: Any, channels: int) -> Build:
     """The build for arrays of these dtypes, of which `channels` neighbours can be read at once."""
     widest = 16 // dtype.itemsize
-    return Build(dtype.name, positions.name, int(np.gcd(channels, widest)))
+    return Build(dtype.name, positions.name, math.gcd(channels, widest))
 
 
 def lanes_for(vectors: int, device: Any) -> int:

@@ -12,7 +12,7 @@ from deformable_convnets.reference import checks
 from deformable_convnets.reference.geometry import Geometry
 
 from ..registry import Version
-from . import sample
+from . import roi_pool, sample
 from .deform_conv import Convolution
 from .deform_conv_backward import Backward
 
@@ -57,12 +57,18 @@ def conv2d_backward(device: Any, grad_output: Any, x: Any, weight: Any, bias: An
     )  # fmt: skip
 
 
-FORWARD = {"sample": sample.sample, "conv2d": conv2d, "deform_conv2d": deform_conv2d}
-BACKWARD = {
+FORWARD: dict[str, Any] = {
+    "sample": sample.sample,
+    "conv2d": conv2d,
+    "deform_conv2d": deform_conv2d,
+}
+BACKWARD: dict[str, Any] = {
     "sample_backward": sample.sample_backward,
     "conv2d_backward": conv2d_backward,
     "deform_conv2d_backward": deform_conv2d_backward,
 }
+for name in ("roi_pool", "deform_roi_pool", "ps_roi_pool", "deform_ps_roi_pool"):
+    FORWARD[name], BACKWARD[f"{name}_backward"] = roi_pool.roi_pool, roi_pool.roi_pool_backward
 
 
 def operators(device: Any, missing: Callable[[], str | None] = lambda: None) -> dict[str, Version]:

@@ -57,6 +57,18 @@ class CudaDevice:
 
         return cupy.sort(keys, axis=-1)
 
+    def cumulated(self, counts: Any) -> Any:
+        """The sum of each number and all before it."""
+        import cupy
+
+        return cupy.cumsum(counts)
+
+    def numbers(self, a: Any) -> Any:
+        """A copy in host memory, for which the call waits."""
+        import cupy
+
+        return cupy.asnumpy(a)
+
     def run(self, source: str, kernel: str, build: Build, size: int, *arguments: Any) -> None:
         """Launches a grid-stride loop over `size`."""
         blocks = min(-(-size // THREADS), MOST_BLOCKS)
