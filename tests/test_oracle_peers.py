@@ -94,7 +94,7 @@ def test_a_peer_gives_the_same_convolution(peer: Implementation) -> None:
 def test_a_peer_gives_the_same_pooling(name: str) -> None:
     for i in opened(name):
         tried, operators = 0, [name for name in i.call if name.endswith("pool")]
-        for problem in roi_problems.some(40, "odd", dtype="float32", rules=(POOLS[name],)):
+        for problem in roi_problems.some(80, "odd", dtype="float32", rules=(POOLS[name],)):
             s = problem.shape
             for operator in operators:
                 a = {"x": problem.x, "rois": problem.rois, "output_size": s.output, **problem.rule}

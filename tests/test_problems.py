@@ -166,6 +166,8 @@ def test_strategies_draw_what_they_say():
     assert find(strategies.degenerate(), lambda p: len(p.x) == 0)
     assert drawn(strategies.roi_exact(), lambda p: p.offset is not None)
     assert drawn(strategies.roi_kink(), lambda p: p.offset is None)
+    assert drawn(strategies.roi_mean(), lambda p: p.samples == 5)
+    assert drawn(strategies.roi_ordinary(), lambda p: p.gamma == 0.1)
     with pytest.raises(NoSuchExample):
         find(strategies.exact(), outside, settings=settings(max_examples=20, database=None))
 

@@ -63,6 +63,56 @@ def nan_to_zero(offset, **_):
     return {"offset": None if offset is None else np.nan_to_num(offset)}
 
 
+def corners(rounded):
+    """Corners rounded in another way than C's round, where the rule rounds them."""
+
+    def change(rois, bins, **_):
+        return {"rois": np.c_[rois[:, :1], rounded(rois[:, 1:])] if bins == "mxnet" else rois}
+
+    return in_ps(change)
+
+
+def grid(step):
+    """RoIs rounded to a grid, as in fixed point."""
+
+    def change(rois, **_):
+        return {"rois": (np.round(rois / step) * step).astype(rois.dtype)}
+
+    return in_ps(change)
+
+
+def samples(wrong):
+    def change(samples, bins, **_):
+        return {} if bins == "paper" else {"samples": wrong(samples)}
+
+    return in_ps(change)
+
+
+def gamma(wrong):
+    return in_ps(lambda gamma, **_: {"gamma": float(wrong(gamma))})
+
+
+def ends_at_i_times_the_width(rois, output_size, spatial_scale, **_):
+    """k (h / k), not (k h) / k: where it rounds to more than h, the RoI is made longer."""
+    k, rois = np.array(output_size[::-1], rois.dtype), rois.copy()
+    h = (rois[:, 3:] - rois[:, 1:3]) * rois.dtype.type(spatial_scale)
+    rois[:, 3:] += np.where(h / k * k > h, 2.0**-12, 0).astype(rois.dtype)
+    return {"rois": rois}
+
+
+def as_if_contiguous(a):
+    """What a kernel reads that takes any memory for that of an array in C order."""
+    if a is None or a.size == 0:
+        return a
+    steps = np.cumprod([a.itemsize, *a.shape[:0:-1]])[::-1]
+    return np.lib.stride_tricks.as_strided(a, a.shape, [int(n) for n in steps], writeable=False)
+
+
+def in_memory(name):
+    """An argument read as if it were contiguous."""
+    return lambda **a: {name: as_if_contiguous(a[name])}
+
+
 PLAIN = "the sum over a bin, not the mean (1 / n_ij forgotten)"
 ROI_SABOTAGE = [
     Row("roi_forward_is_exact", "x-first", known(PS, "the x-first offset order (MXNet's)"), PS),
@@ -117,6 +167,52 @@ ROI_SABOTAGE = [
     Row("float_sums_stay_within_bounds", "gradient of the offset off by a thousandth", on_grads(
         lambda grads, **_: offset_of(grads, lambda a: a * a.dtype.type(1.001)), PS),
         PS, "offset"),
+    Row("roi_forward_is_exact", "corners rounded half to even", corners(np.round), PS),
+    Row("roi_forward_is_exact", "corners floored", corners(np.floor), PS),
+    Row("roi_forward_is_exact", "RoIs rounded to eighths", grid(1 / 8), PS),
+    Row("roi_forward_is_exact", "gamma at most 1", gamma(lambda gamma: min(gamma, 1)), PS),
+    Row("roi_forward_is_exact", "gamma a power of two",
+        gamma(lambda gamma: 2.0 ** np.floor(np.log2(gamma))), PS),
+    Row("roi_forward_is_exact", "samples of None are 2", samples(lambda n: n or 2), PS),
+    Row("roi_backward_is_exact", "samples of None are 2 in the gradients", on_arguments(
+        lambda samples, bins, **_: {"samples": samples or 2 if bins != "paper" else None}, BACK),
+        PS, "x"),
+    *[Row("float_sums_stay_within_bounds", f"samples of None are {n}",
+          samples(lambda given, n=n: given or n), PS) for n in (2, 3, 5)],
+    *[Row("float_sums_stay_within_bounds", f"at most {n} samples",
+          samples(lambda given, n=n: min(given or 4, n)), PS) for n in (4, 6)],
+    Row("float_sums_stay_within_bounds", "samples rounded to even ones",
+        samples(lambda n: None if n is None else n + n % 2), PS),
+    Row("rounded_points_stay_within_bounds", "gamma of 0.1 is 1/8",
+        gamma(lambda gamma: 1 / 8 if gamma == 0.1 else gamma), PS),
+    Row("rounded_points_stay_within_bounds", "RoIs rounded to 64ths", grid(1 / 64), PS),
+    Row("rounded_points_stay_within_bounds", "RoIs in half precision", in_ps(
+        lambda rois, **_: {"rois": rois.astype(np.float16).astype(rois.dtype)}), PS),
+    Row("rounded_points_stay_within_bounds", "the offset in half precision", in_ps(
+        lambda offset, **_: {"offset": None if offset is None else
+                             offset.astype(np.float16).astype(offset.dtype)}), PS),
+    Row("rounded_points_stay_within_bounds", "coordinates of doubles in single precision", in_ps(
+        lambda rois, spatial_scale, **_: {"rois": rois * np.float32(spatial_scale).astype("f8"),
+                                          "spatial_scale": 1.0}), PS, dtype="float64"),
+    Row("rounded_points_stay_within_bounds", "gradient of x of RoIs in eighths", on_arguments(
+        lambda rois, **_: {"rois": (np.round(rois * 8) / 8).astype(rois.dtype)}, BACK), PS, "x"),
+    Row("rounded_points_stay_within_bounds", "gradient of the offset off by a hundredth", on_grads(
+        lambda grads, **_: offset_of(grads, lambda a: a * a.dtype.type(1.01)), PS),
+        PS, "offset"),
+    *[Row("bins_end_with_their_roi", "bins end at i (h / k)",
+          in_ps(ends_at_i_times_the_width), PS, dtype=dtype) for dtype in ("float32", "float64")],
+    Row("bins_end_with_their_roi", "bins end at i (h / k) in the gradients",
+        on_arguments(ends_at_i_times_the_width, BACK), PS, "x"),
+    *[Row("pooling_leaves_its_arguments_alone", f"{name} read as if contiguous",
+          in_ps(in_memory(name)), PS) for name in ("x", "rois", "offset")],
+    Row("pooling_leaves_its_arguments_alone", "grad_output read as if contiguous",
+        on_arguments(in_memory("grad_output"), BACK), PS, "x"),
+    *[Row(f"{op}_leaves_its_arguments_alone", f"{name} read as if contiguous",
+          on_arguments(in_memory(name), op), op)
+      for op, names in (("sample", "xp"), ("conv2d", ("x", "weight"))) for name in names],
+    *[Row(f"{op}_leaves_its_arguments_alone", "grad_output read as if contiguous",
+          on_arguments(in_memory("grad_output"), f"{op}_backward"), op, "x")
+      for op in ("sample", "conv2d")],
     Row("pooling_leaves_its_arguments_alone", "rois written to", bug(**{PS: written_to}), PS),
     Row("pooling_gives_the_same_again", "every third call is wrong", flaky(PS), PS),
     Row("pooling_gives_the_same_again", "one element of y is never written",

@@ -10,9 +10,10 @@
     features.py        the words for what an implementation may lack
     problems.py, shapes.py   exact problems, certified: any right implementation agrees bit for bit
     strategies.py      Hypothesis strategies of problems, by what they try
-    laws.py, law.py    the laws, each a function of an implementation and a problem
+    laws*.py, law.py   the laws, each a function of an implementation and a problem
     bounds.py          how far an honest float result may be from the exact one, element by element
-    roi_problems, roi_laws, roi_bounds   the same for RoI pooling
+    roi_problems, roi_shapes, roi_draws, roi_laws, roi_bounds   the same for RoI pooling
+    roi_coordinates.py the points of its bins, one by one, and how far rounding may move them
     compare.py         the three assertions: the same bits, within a bound, between two values
     mistakes.py        wrong variants that people write, and which of them explains a result
     calls.py, lifted, hunt, smaller, diagnosis, example   how `verify` calls, searches, explains

@@ -82,21 +82,12 @@ class Careful:
         record.result = self._judged(self._called(a), a)
         return record.result
 
-    def _unwritten(self, own: dict[str, Any], a: dict[str, Any]) -> None:
-        """The operators that have no law of their own about it leave their arguments alone."""
-        if self.operator.startswith(("sample", "conv2d")):
-            for name, v in a.items():
-                if isinstance(v, np.ndarray) and not np.array_equal(own[name], v, equal_nan=True):
-                    raise Failed("wrote", f"{self.operator} wrote to its argument {name}")
-
     def _called(self, a: dict[str, Any]) -> Any:
         own = self._own(a)
         args, options = taken(self.operator, self.function, own)
         poison([(s, d) for s, d in promised(self.operator, a).values()], next(self.memory))
         try:
-            result = self.function(*args, **options)
-            self._unwritten(own, a)
-            return result
+            return self.function(*args, **options)
         except (NotSupported, Failed):
             raise
         except NotImplementedError as error:

@@ -200,7 +200,6 @@ def _of_a_call(error: Failed, evidence: Evidence) -> str:
         "type": "it returns something else than arrays",
         "shape": "it returns the wrong shape",
         "dtype": "it returns the wrong dtype",
-        "wrote": "it writes to its arguments",
     }[error.kind]
     if "read-only" in str(error):
         return "it writes to its arguments"

@@ -4,7 +4,7 @@
 class Failed(AssertionError):
     """A call that gave no result to judge.
 
-    kind  "raised", "hung", "died", "type", "shape", "dtype" or "wrote" (to its arguments)
+    kind  "raised", "hung", "died", "type", "shape" or "dtype"
     """
 
     def __init__(self, kind: str, message: str):

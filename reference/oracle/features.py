@@ -54,6 +54,7 @@ ROI = ANY | {
     "unequal axes": "an output, group or part size that differs between y and x",
     "spatial_scale": "a spatial_scale other than 1",
     "samples": "samples other than 4",
+    "gamma above 1": "gamma > 1",
     **{f"bins {rule}": f'bins="{rule}"' for rule in ("paper", "mxnet", "align")},
 }
 GRADIENTS = ("x", "p", "offset", "weight", "bias", "mask")
@@ -143,5 +144,6 @@ def _of_roi(a: Mapping[str, Any]) -> dict[str, bool]:
         "unequal axes": any(y != x for y, x in (output, *sizes.values())),
         "spatial_scale": a["spatial_scale"] != 1,
         "samples": a["samples"] not in (None, 4),
+        "gamma above 1": offset is not None and a["gamma"] > 1,
         f"bins {a['bins']}": True,
     }

@@ -1,7 +1,7 @@
 """A law: what the paper's equations promise of any implementation, on problems of certain kinds.
 
 A check is a function of an implementation and a problem that raises AssertionError where the
-promise is broken. `LAWS` holds them all by name; the modules `laws*` and `roi_laws` fill it.
+promise is broken. `LAWS` holds them all by name; the modules `laws*` and `roi_laws*` fill it.
 """
 
 from collections.abc import Callable, Iterator

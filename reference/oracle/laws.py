@@ -1,7 +1,8 @@
 """The laws of `deform_conv2d`: what equations (2) and (7) promise of any implementation.
 
 Most are exact, on exact problems. What a law says of y is checked first, then what it says of the
-gradients, if there are any. `laws_of_structure`, `laws_of_parts` and `roi_laws` add theirs.
+gradients, if there are any. `laws_of_structure`, `laws_of_parts`, `laws_of_memory` and `roi_laws`
+add theirs.
 """
 
 from typing import Any
@@ -278,4 +279,10 @@ def _moved(i: Implementation, problem: Problem, change: Array) -> Array:
 
 
 # These register the rest of LAWS. They import this module, so they come last.
-from . import laws_of_parts, laws_of_structure, roi_laws  # noqa: E402, F401
+from . import (  # noqa: E402
+    laws_of_memory,  # noqa: F401
+    laws_of_parts,  # noqa: F401
+    laws_of_structure,  # noqa: F401
+    roi_laws,  # noqa: F401
+    roi_laws_of_rounding,  # noqa: F401
+)

@@ -1,4 +1,4 @@
-"""Laws about groups, batches, borders, memory, points that are not finite, and ordinary floats."""
+"""Laws about groups, batches, borders, points that are not finite, and ordinary floats."""
 
 from typing import Any
 
@@ -161,23 +161,6 @@ def the_same_call_gives_the_same(i: Implementation, problem: Problem) -> None:
         assert_same_grads(backward(i, problem), backward(i, problem))
 
 
-@law(families=NEAR, follows=False, bare=True)
-def arguments_are_left_alone(i: Implementation, problem: Problem) -> None:
-    """No argument is written to, whatever its memory order, read-only ones included."""
-    arrays = {name: getattr(problem, name) for name in NAMES}
-    kept = {name: None if a is None else a.copy() for name, a in arrays.items()}
-    y = forward(i, problem)
-    grads = backward(i, problem) if i.offers(BACKWARD) else None
-    for name, a in kept.items():
-        if a is not None:
-            assert_same(f"{name} after the call", arrays[name], a)
-    if "strided arrays" not in i.lacks:
-        strided = problem.with_(**{n: a if a is None else _strided(a) for n, a in arrays.items()})
-        assert_same("y of strided, read-only arguments", forward(i, strided), y)
-        if grads is not None:
-            assert_same_grads(backward(i, strided), grads)
-
-
 def ordinary(problem: Problem) -> Problem:
     """The problem with normally distributed numbers in place of its exact ones."""
     rng, dtype = np.random.default_rng(problem.seed), problem.x.dtype
@@ -222,11 +205,3 @@ def _half(problem: Problem, g: int) -> Problem:
     parts = {n: getattr(problem, n) for n in names if getattr(problem, n) is not None}
     cut = {name: np.split(a, 2, axis=1)[g] for name, a in parts.items()}
     return problem.with_(**cut, shape=problem.shape.limited(G=1))
-
-
-def _strided(a: Array) -> Array:
-    """The same numbers, neither contiguous nor writable."""
-    spread = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
-    spread[..., ::2] = a
-    spread.flags.writeable = False
-    return spread[..., ::2]

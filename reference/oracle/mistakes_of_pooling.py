@@ -16,6 +16,7 @@ from ..ps_roi_pool import (
     ps_roi_pool_backward,
 )
 from ..roi_pool import roi_pool, roi_pool_backward
+from . import wrong_kinks
 from . import wrong_pooling as w
 from .mistakes_of_sampling import NAN, OUTSIDE
 from .wrong_calls import columns, repeated, with_channels
@@ -97,6 +98,7 @@ MOVES: Wrong = {
     ),
     "an offset in pixels (neither gamma nor (h, w))": in_units(lambda c: 1 + 0 * c.sizes),
     "h and w exchanged in gamma (h, w)": in_units(lambda c: c.gamma * c.sizes[:, :, ::-1]),
+    "the opposite sign of dy in the offset (y up)": in_units(lambda c: c.gamma * c.sizes * w.UP),
     "(h, w) before the scale in gamma (h, w)": in_units(
         lambda c: c.gamma * c.sizes / c.spatial_scale
     ),
@@ -142,6 +144,8 @@ DEFORM_BACKWARD: Wrong = {
     ),
     "the offset gradient with dy and dx swapped": w.of_field(lambda a, c: a[:, :, ::-1]),
     "the opposite sign of the offset gradient": w.of_field(lambda a, c: -a),
+    "the opposite sign of dy in the offset gradient": w.of_field(lambda a, c: a * w.UP),
+    "a derivative of 0 at whole coordinates (MXNet's)": wrong_kinks.flat,
     "the offset gradient in pixels (gamma (h, w) forgotten)": w.of_field(
         lambda a, c: w.divided(a, c.gamma * c.sizes)
     ),

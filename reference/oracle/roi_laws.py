@@ -11,12 +11,11 @@ import numpy as np
 from numpy import ndarray as Array
 
 from . import law as laws
-from .compare import ABSENT, assert_between, assert_same, assert_true, assert_within
+from .compare import ABSENT, assert_between, assert_same, assert_true
 from .implementation import REFERENCE, Implementation
-from .law import LAWS, Check, assert_same_grads, given
+from .law import Check, assert_same_grads, given
 from .laws import dot, takes_sides
-from .roi_bounds import tolerances
-from .roi_problems import FAMILIES, RoiProblem, not_finite, ordinary
+from .roi_problems import FAMILIES, RoiProblem, not_finite
 
 Y, GRADS = "deform_ps_roi_pool", "deform_ps_roi_pool_backward"
 
@@ -162,7 +161,11 @@ def map_and_rois_move_together(i: Implementation, problem: RoiProblem) -> None:
     """Two rows and three columns of zeros before the map, and RoIs moved by them: the same y.
 
     For "mxnet" and "align", whose points are clamped to the map, zeros surround it from the start.
+    C's round, away from zero, is not the same after a move: corners of "mxnet" are rounded before.
     """
+    if problem.bins == "mxnet":
+        away = problem.rois + np.copysign(problem.rois.dtype.type(1 / 2), problem.rois)
+        problem = problem.with_(rois=np.trunc(away))
     around = ((0, 0), (0, 0), (8, 8), (8, 8))
     moved, by = problem.rois.copy(), problem.rois.dtype.type(1 / problem.spatial_scale)
     moved[:, [1, 3]] += 8 * by
@@ -258,38 +261,9 @@ def sides_of_bins_differ_in_the_offset_alone(i: Implementation, problem: RoiProb
     assert_same_grads(left, right._replace(offset=ABSENT))
 
 
-@law(follows=False, bare=True)
-def pooling_leaves_its_arguments_alone(i: Implementation, problem: RoiProblem) -> None:
-    """No argument is written to."""
-    names = ("x", "rois", "offset", "grad_output")
-    kept = {n: None if getattr(problem, n) is None else getattr(problem, n).copy() for n in names}
-    forward(i, problem)
-    if i.offers(GRADS):
-        backward(i, problem)
-    for name, a in kept.items():
-        if a is not None:
-            assert_same(f"{name} after the call", getattr(problem, name), a)
-
-
-@law(families=("odd",), follows=False, prepare=ordinary)
-def float_sums_stay_within_bounds(i: Implementation, problem: RoiProblem) -> None:
-    """On ordinary numbers in x, at exact points, only sums round: u (4 terms + 8) sum |terms|."""
-    floats = ordinary(problem)
-    exact, u = floats.cast("float64"), float(np.finfo(problem.x.dtype).eps) / 2
-    bounds = dict(zip(("y", "x", "offset"), tolerances(exact, u), strict=True))
-    assert_within("y", forward(i, floats), forward(REFERENCE, exact), bounds["y"])
-    if i.offers(GRADS):
-        expected = backward(REFERENCE, exact)
-        for name, value in given(backward(i, floats), "x", "offset"):
-            assert_within(f"grads.{name}", value, getattr(expected, name), bounds[name])
-
-
 @law(follows=False)
 def pooling_gives_the_same_again(i: Implementation, problem: RoiProblem) -> None:
     """The same exact problem gives the same bits again, whatever the memory held before."""
     assert_same("y, the second time", forward(i, problem), forward(i, problem))
     if i.offers(GRADS):
         assert_same_grads(backward(i, problem), backward(i, problem))
-
-
-ROI_LAWS = {name: law for name, law in LAWS.items() if law.pools}

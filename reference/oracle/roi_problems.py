@@ -1,8 +1,9 @@
-"""Exact problems for RoI pooling: n_ij, gamma, the scale and the bins are powers of two.
+"""Problems for RoI pooling. Most are exact: n_ij, the scale and the bins are powers of two.
 
-A RoI is k bins of 2^a pixels long (or k + 1 pixels, whose overlapping bins have two points each),
-or empty, or inverted. Positions are multiples of 1/16, so that G is one of 1/256. As for the
-convolution, a certificate says that the operator on absolute values can be counted exactly.
+How RoIs and offsets are drawn is in `roi_draws`: positions are multiples of 1/32, so that G is one
+of 1/1024. As for the convolution, a certificate says that the operator on absolute values can be
+counted exactly. Two families are judged by bounds: "means", whose points are exact but whose n_ij
+is any number, and "floats", where all numbers are ordinary ones.
 """
 
 from collections.abc import Collection
@@ -13,77 +14,19 @@ import numpy as np
 from numpy import ndarray as Array
 
 from deformable_convnets.reference import roi_layout
-from deformable_convnets.reference.geometry import Pair, RoiGeometry
+from deformable_convnets.reference.geometry import RoiGeometry
 from deformable_convnets.reference.roi_bins import bins_of
 
+from . import roi_draws as draws
 from .problems import EVERYTHING, MANTISSA, SPARE, Scope, strange_numbers
-from .shapes import brief
+from .roi_coordinates import clear
+from .roi_draws import NARROW, POSITION
+from .roi_shapes import SHAPES, WORDS, RoiShape
 
-POSITION = 1 / 16
-FAMILIES = ("odd", "kinks")  # offsets that keep every point off the kinks, or put it there
+__all__ = ["FAMILIES", "RULES", "SHAPES", "RoiProblem", "RoiRecipe", "RoiShape", "make"]
+
+FAMILIES = ("odd", "kinks")  # exact; offsets keep every point off the kinks, or put it there
 RULES = ("paper", "mxnet", "align")
-WORDS = {
-    "offset", "spatial_scale", "inverted or empty rois", "unequal axes", "score maps",
-    "maps unlike bins", "parts unlike bins", "class groups", "no rois", "several rois",
-    "several images",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, repr=False)
-class RoiShape:
-    """The sizes of one call; channels are given per class group and score map."""
-
-    N: int = 1
-    size: Pair = (5, 6)
-    rois: int = 2
-    output: Pair = (2, 3)
-    group: Pair = (1, 1)
-    part: Pair = (2, 3)
-    classes: int = 1
-    channels: int = 2
-
-    def __repr__(self) -> str:
-        return brief(self)
-
-    @property
-    def Cout(self) -> int:
-        return self.classes * self.channels
-
-    def limited(self, **fields: Any) -> "RoiShape":
-        return replace(self, **fields)
-
-    def without(self, lacks: Collection[str]) -> "RoiShape":
-        """The nearest shape that needs none of these words of `features.WORDS`."""
-        shape = self
-        if "unequal axes" in lacks:
-            square: dict[str, Any] = {
-                n: (getattr(self, n)[0],) * 2 for n in ("output", "group", "part")
-            }
-            shape = replace(shape, **square)
-        if "score maps" in lacks:
-            shape = replace(shape, group=(1, 1))
-        elif "maps unlike bins" in lacks:
-            shape = replace(shape, group=shape.output)
-        if "parts unlike bins" in lacks:
-            shape = replace(shape, part=shape.output)
-        if "class groups" in lacks:
-            shape = replace(shape, classes=1)
-        if "no rois" in lacks or "several rois" in lacks:
-            shape = replace(shape, rois=max(shape.rois, 1) if "several rois" not in lacks else 1)
-        return replace(shape, N=1) if "several images" in lacks else shape
-
-
-SHAPES = (
-    RoiShape(),
-    RoiShape(2, (4, 7), 3, (2, 2), (2, 1), (1, 2), 2, 1),
-    RoiShape(1, (6, 3), 2, (3, 1), (1, 1), (3, 1), 1, 3),
-    RoiShape(2, (3, 4), 3, (1, 2), (1, 2), (2, 2), 1, 1),
-    RoiShape(1, (1, 1), 2, (2, 2), (2, 2), (2, 2), 1, 1),
-    RoiShape(2, (5, 5), 0, (2, 3), (1, 1), (1, 1), 1, 1),
-    RoiShape(1, (7, 5), 2, (1, 1), (1, 1), (1, 1), 2, 1),
-    RoiShape(2, (6, 7), 3, (3, 4), (2, 3), (2, 3), 2, 2),
-    RoiShape(1, (3, 1200), 6, (1, 2), (1, 1), (1, 2), 1, 1),  # coordinates beyond half precision
-)
 
 
 @dataclass(frozen=True)
@@ -113,7 +56,7 @@ class RoiProblem:
         s, P = self.shape, 1 if self.offset is None else self.shape.classes
         return RoiGeometry(
             s.output, s.Cout, s.group, s.part, P, self.spatial_scale, self.gamma, self.bins,
-            self.samples or 1,
+            1 if self.bins == "paper" else self.samples or 4,
         )  # fmt: skip
 
     def cast(self, dtype: str) -> "RoiProblem":
@@ -144,30 +87,45 @@ def make(
     without  what it must not need, such as "offset", in the words of `features.WORDS`
     """
     rng, s = np.random.default_rng(seed), shape.without(without)
-    scale = 1.0 if "spatial_scale" in without else float(rng.choice([1.0, 0.5, 0.25]))
-    gamma, whole = float(rng.choice([1 / 4, 1 / 2, 1 / 8])), bins == "mxnet"
-    (y, h), (x, w) = (_sides(rng, s, axis, bins) for axis in (0, 1))
-    if "inverted or empty rois" in without:
-        h, w = (np.where(sides > 0, sides, k) for sides, k in zip((h, w), s.output, strict=True))
-    last = 1.0 if whole else 0.0  # "mxnet" counts the last row and column
-    rois = np.stack([x / scale, y / scale, (x + w) / scale - last, (y + h) / scale - last], axis=1)
+    if family not in FAMILIES:  # far from 0, rounding would explain nearly everything
+        s = s.limited(size=tuple(min(n, NARROW) for n in s.size))
+    at = draws.rule(rng, family, bins, without)
     n = rng.integers(0, max(s.N, 1), (s.rois, 1))
     maps = s.Cout * s.group[0] * s.group[1]
-    counts = [1, 2, 4] if bins == "align" and family == "kinks" else [1, 2]
+    rois, sizes = draws.exact_boxes(rng, s, at)
     problem = RoiProblem(
         family, s, seed, bins,
         x=rng.integers(-8, 9, (s.N, maps, *s.size)).astype(float),
         rois=np.concatenate([n, rois], axis=1),
-        offset=_offsets(family, rng, s, np.stack([h, w], axis=1), gamma, without),
+        offset=draws.exact_offsets(rng, s, sizes, at),
         grad_output=rng.integers(-4, 5, (s.rois, s.Cout, *s.output)).astype(float),
-        spatial_scale=scale,
-        gamma=gamma,
-        samples=None if bins == "paper" else int(rng.choice(counts)),
+        spatial_scale=at.scale, gamma=at.gamma, samples=at.samples,
         without=tuple(sorted(WORDS & set(without))),
     )  # fmt: skip
+    if family == "floats":
+        return _cleared(rng, problem, at)
+    return _counted(rng, problem) if family in FAMILIES else problem
+
+
+def _counted(rng: np.random.Generator, problem: RoiProblem) -> RoiProblem:
+    """With zeros put in until it is certified."""
     while not certified(problem):
         keep = rng.integers(0, 2, problem.x.shape), rng.integers(0, 2, problem.grad_output.shape)
         problem = problem.with_(x=problem.x * keep[0], grad_output=problem.grad_output * keep[1])
+    return problem
+
+
+def _cleared(rng: np.random.Generator, problem: RoiProblem, at: draws.Rule) -> RoiProblem:
+    """With ordinary RoIs and offsets, each drawn again until nothing jumps where it rounds."""
+    s, drawn = problem.shape, np.ones(problem.shape.rois, bool)
+    while drawn.any():
+        rois = np.array(problem.rois)
+        rois[drawn, 1:] = draws.ordinary_boxes(rng, s, at)[drawn]
+        offset = draws.ordinary_offsets(rng, s, at)
+        if offset is not None and problem.offset is not None:
+            offset = np.where(drawn[:, None, None, None], offset, problem.offset)
+        problem = problem.with_(rois=rois, offset=offset)
+        drawn = ~clear(problem)
     return problem
 
 
@@ -183,45 +141,13 @@ def certified(problem: RoiProblem) -> bool:
     slopes = [np.einsum("bc,bc->b", grad, abs(m) @ pixels / at.count) for m in (at.M_y, at.M_x)]
     offset = (np.stack(slopes, axis=1) * problem.gamma * np.abs(at.sizes)).sum(initial=0)
     limit = 2.0 ** (MANTISSA["float32"] - SPARE)
-    unit = POSITION**2 / most
-    return bool(max(y, x) / unit < limit and offset / (unit * problem.gamma / 2) < limit)
+    unit, step = POSITION**2 / most, POSITION / most  # of G, and of dG/dp
+    slope = step * 2.0 ** draws.twos(problem.gamma) / 2  # sizes are multiples of 1/2
+    return bool(max(y, x) / unit < limit and offset / slope < limit)
 
 
 def _powers_of_two(count: Array) -> bool:
     return bool((np.log2(count) == np.round(np.log2(count))).all())
-
-
-def _sides(rng: np.random.Generator, s: RoiShape, axis: int, bins: str) -> tuple[Array, Array]:
-    """Starts and lengths on one axis: some outside the map, one in eight empty or inverted."""
-    k, n, whole = s.output[axis], s.size[axis], bins == "mxnet"
-    start = rng.integers(-3, n + 2, s.rois) + (0 if whole else rng.integers(0, 4, s.rois) / 4)
-    length = k * 2.0 ** rng.integers(0 if whole else -1, 3, s.rois)
-    if bins == "paper":
-        length = np.where(rng.random(s.rois) < 1 / 4, k + 1.0, length)
-    if not whole:
-        length = np.where(rng.random(s.rois) < 1 / 8, rng.choice([0.0, -k]), length)
-    return start, length
-
-
-def _offsets(
-    family: str, rng: np.random.Generator, s: RoiShape, sizes: Array, gamma: float,
-    without: Collection[str],
-) -> Array | None:  # fmt: skip
-    """Normalised offsets that move bins by whole (kinks) or odd (odd) sixteenths of a pixel."""
-    if (rng.integers(0, 4) == 0 and family == "kinks") or "offset" in without:
-        return None
-    steps = rng.integers(-24, 25, (s.rois, s.classes, 2, *s.part))
-    steps = 2 * steps + 1 if family == "odd" else 4 * steps
-    lengths = np.abs(sizes).reshape(s.rois, 1, 2, 1, 1)
-    exponents = [_twos(length) for length in np.where(lengths > 0, lengths, 1).ravel()]
-    twos = 2.0 ** np.array(exponents).reshape(lengths.shape)
-    return (steps * POSITION / (gamma * twos)).reshape(s.rois, 2 * s.classes, *s.part)
-
-
-def _twos(value: float) -> int:
-    """The exponent of the largest power of two that divides a dyadic number."""
-    numerator, denominator = float(value).as_integer_ratio()
-    return (numerator & -numerator).bit_length() - denominator.bit_length()
 
 
 def not_finite(problem: RoiProblem) -> RoiProblem:

@@ -6,7 +6,8 @@
 
 Every function takes a dtype, and a `problems.Scope` that says what the problems may need. They
 draw a `Problem`, the arguments of one call of `deform_conv2d` and its backward; those of RoI
-pooling, `roi_exact` and `roi_kink`, a `RoiProblem`. Needs Hypothesis, the extra `oracle`.
+pooling, `roi_exact`, `roi_kink`, `roi_mean` and `roi_ordinary`, a `RoiProblem`. Needs Hypothesis,
+the extra `oracle`.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from . import problems, roi_problems
 from .laws_of_structure import not_finite
 from .laws_of_structure import ordinary as in_ordinary_numbers
 from .problems import EVERYTHING, Scope
+from .roi_problems import ordinary as in_ordinary_maps
 
 
 def exact(dtype: str = "float32", scope: Scope = EVERYTHING) -> Any:
@@ -66,6 +68,16 @@ def roi_exact(dtype: str = "float32", scope: Scope = EVERYTHING) -> Any:
 def roi_kink(dtype: str = "float32", scope: Scope = EVERYTHING) -> Any:
     """RoI pooling with points on the kinks, and without offsets."""
     return _roi("kinks", dtype, scope)
+
+
+def roi_mean(dtype: str = "float32", scope: Scope = EVERYTHING) -> Any:
+    """RoI pooling of ordinary numbers over any number of exact points, for `roi_bounds`."""
+    return _roi("means", dtype, scope).map(in_ordinary_maps)
+
+
+def roi_ordinary(dtype: str = "float32", scope: Scope = EVERYTHING) -> Any:
+    """RoI pooling of ordinary numbers, RoIs and offsets too, for `roi_bounds`."""
+    return _roi("floats", dtype, scope).map(in_ordinary_maps)
 
 
 def _drawn(*families: str, dtype: str, scope: Scope) -> Any:

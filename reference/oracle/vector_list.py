@@ -48,7 +48,9 @@ SAMPLED: tuple[Row, ...] = (
     ("kinks", "float32", False, POINTS),
 )
 ROWS = {"sample": SAMPLED, "conv2d": PLAIN, "deform_conv2d": (*PLAIN, *DEFORMED)}
-NARROW_ROIS = tuple(shape for shape in roi_problems.SHAPES if max(shape.size) < 100)
+NARROW_ROIS = tuple(  # without the widest map, and the one with most bins
+    shape for shape in roi_problems.SHAPES if max(shape.size) < 100 and max(shape.output) < 7
+)
 LARGER_ROIS = (  # or rather maps, so that more points lie on them
     RoiShape(1, (9, 11), 3, (2, 3), (1, 1), (2, 3), 1, 2),
     RoiShape(2, (10, 8), 4, (2, 2), (2, 1), (1, 2), 2, 1),

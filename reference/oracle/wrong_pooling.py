@@ -23,6 +23,7 @@ from .wrong_calls import gathered_back
 from .wrong_gradients import last_written, turned
 
 Wrong = dict[str, Callable[[Any], Any]]  # of a Call
+UP = np.array([-1, 1]).reshape(2, 1, 1)  # of dy and dx, where y points up
 
 
 class Call(wrong_calls.Call):

@@ -128,7 +128,7 @@ PEERS = {
             Offer("deform_conv2d", "DeformableConvolution", True, DTYPES[:2], "dcnv1",
                   _lacks("uneven padding", "mask", LEFT)),
             Offer("deform_ps_roi_pool", "DeformablePSROIPooling", True, DTYPES[:2],
-                  lacks=RULES["mxnet"] | {"unequal axes", LEFT}),
+                  lacks=RULES["mxnet"] | {"unequal axes", "gamma above 1", LEFT}),
         ),
         environment="mxnet", packages="mxnet==1.9.1 numpy==1.23.5",
         notes=(
