@@ -191,7 +191,8 @@ class Pooling:
 
 
 def bin_range(i: int, k: int, h: Any) -> range:
-    """(5): the whole p with floor(i h / k) <= p < ceil((i + 1) h / k)."""
+    """(5): the whole p with floor(i h / k) <= p < ceil((i + 1) h / k); none if h is negative."""
+    h = max(h, 0)
     return range(int(i * h // k), int(-(-(i + 1) * h // k)))
 
 

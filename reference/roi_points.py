@@ -80,9 +80,10 @@ def _whole_points(at: Span, i: Any, k: int, move: Array, n: int, side: Side) -> 
     """Equation (5): whole p, floor(i h / k) <= p < ceil((i + 1) h / k), at start + p + move.
 
     All of them have one fraction f, so pixel q gets 1 - f of the point p just above it and f of
-    the one just below: points outside the map are never visited.
+    the one just below: points outside the map are never visited. An inverted RoI has no points.
     """
-    low, high = np.floor((i * at.size) / k), np.ceil(((i + 1) * at.size) / k)
+    size = np.maximum(at.size, 0)
+    low, high = np.floor((i * size) / k), np.ceil(((i + 1) * size) / k)
     cell, f, finite = _cell(at.start + move, side)
     q = _window(cell + low, cell + high, n)
     p, f = q - cell[:, None], f[:, None]

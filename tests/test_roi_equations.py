@@ -72,7 +72,10 @@ def test_edges_of_bins_are_not_rounded_up():
     assert not y.any()
 
 
-@pytest.mark.parametrize("roi", [(2, 2, 2, 5), (5, 2, 3, 4), (-9, -9, -5, -5), (20, 1, 22, 3)])
+BOXES = [(2, 2, 2, 5), (5, 2, 3, 4), (2, 3.5, 5, 3), (-9, -9, -5, -5), (20, 1, 22, 3)]
+
+
+@pytest.mark.parametrize("roi", BOXES)
 def test_empty_inverted_and_outside(roi):
     """Nothing is read: 0, and no gradient."""
     rois = np.array([[0, *roi]], float)

@@ -64,7 +64,8 @@ def whole_points(
 
     All have the same fraction: q is read by the p of q, just below it, and by the one before.
     """
-    low, high = xp.floor(i * at.size / k), xp.ceil((i + 1) * at.size / k)
+    size = xp.maximum(at.size, 0)  # an inverted RoI has no points
+    low, high = xp.floor(i * size / k), xp.ceil((i + 1) * size / k)
     begin = at.start + move
     finite, nought = xp.isfinite(begin), q.dtype.type(0)
     begin = xp.where(finite, begin, nought)

@@ -94,9 +94,10 @@ __device__ __forceinline__ Points whole_points(A begin, A lower, A upper, int n,
 // The points of bin i of k, equation (5), each moved by `move`, on an axis of n pixels.
 __device__ __forceinline__ Points bin_axis(const Span& at, A i, A k, A move, int n,
                                            const Rule& rule) {
-    if (rule.name == PAPER)
-        return whole_points(at.start + move, i * at.size / k, (i + A(1)) * at.size / k, n,
-                            rule.right);
+    if (rule.name == PAPER) {
+        const A size = max(at.size, A(0));  // an inverted RoI has no points
+        return whole_points(at.start + move, i * size / k, (i + A(1)) * size / k, n, rule.right);
+    }
     const A length = at.size / k;
     Points points = {0, rule.samples, A(rule.samples), at.start + i * length, length, move};
     if (rule.name == ALIGN) return points;

@@ -55,6 +55,7 @@ def bin_axis(start, size, i, k, move, n, samples, rule, right):
     """The points of bin i of k, equation (5), each moved by `move`, on an axis of n pixels."""
     f = type(start)
     if rule == PAPER:
+        size = max(size, f(0))  # an inverted RoI has no points
         return whole_points(start + move, f(i) * size / f(k), f(i + 1) * size / f(k), n, right)
     length = size / f(k)
     axis = 0, samples, f(samples), start + f(i) * length, length, move

@@ -72,7 +72,7 @@ def _laid(
     """The points by the rule, from where the first bin of a RoI begins."""
     if at.bins == "paper":
         low, high = np.floor(ends[:, 0]), np.ceil(ends[:, 1])
-        number = np.maximum(high - low, 0)
+        number = np.where(length > 0, high - low, 0)
         m = np.arange(int(number.max(initial=0)))
         raw = (start + low)[:, None] + m
         return Points(raw, m < number[:, None], raw, ends, number, moves, n)

@@ -101,7 +101,9 @@ def _sides(rng: np.random.Generator, s: RoiShape, axis: int, at: Rule) -> tuple[
 def _some_inverted(rng: np.random.Generator, length: Array, k: int, at: Rule) -> Array:
     if "inverted or empty rois" in at.without:
         return length
-    return np.where(rng.random(len(length)) < 1 / 8, rng.choice([0.0, -k * at.points]), length)
+    least = -1 / 4 if at.bins == "paper" else 0.0
+    inverted = rng.choice([0.0, -k * at.points, least])
+    return np.where(rng.random(len(length)) < 1 / 8, inverted, length)
 
 
 def _off_whole(rng: np.random.Generator, corners: Array) -> Array:
