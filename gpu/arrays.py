@@ -47,19 +47,13 @@ class Place(NamedTuple):
         return frameworks.memory_of_torch(self.device, self.stream)
 
 
-class _Dtype(NamedTuple):
-    """A dtype that NumPy has no name for; it exists to be rejected by name."""
-
-    name: str
-    kind: str = "V"
-    isnative: bool = True
-
-    def __str__(self) -> str:
-        return self.name
-
-
 def readable(name: str, a: Any) -> Any:
-    """The array itself; if DLPack is all that it has, NumPy's view of it, or a TypeError."""
+    """The array itself; if DLPack is all that it has, NumPy's view of it, or a TypeError.
+
+    A tensor that requires a gradient does not say that it has the CUDA array interface.
+    """
+    if framework(a) == "torch":
+        return a.detach()
     said = hasattr(a, "__cuda_array_interface__") or (hasattr(a, "shape") and hasattr(a, "dtype"))
     if said or not _is_array(a):
         return a
@@ -79,9 +73,10 @@ def described(a: Any) -> Any:
     if not _is_array(a):
         return a
     if hasattr(a, "shape") and hasattr(a, "dtype"):
-        return checks.Described(tuple(map(int, a.shape)), _dtype(str(a.dtype).split(".")[-1]))
+        dtype = frameworks.dtype(str(a.dtype).split(".")[-1])
+        return checks.Described(tuple(map(int, a.shape)), dtype)
     interface = a.__cuda_array_interface__
-    return checks.Described(tuple(interface["shape"]), _dtype(interface["typestr"]))
+    return checks.Described(tuple(interface["shape"]), frameworks.dtype(interface["typestr"]))
 
 
 def place(given: dict[str, Any]) -> Place:
@@ -237,15 +232,6 @@ def on_cupy(place: Place) -> Iterator[None]:
 def _is_array(a: Any) -> bool:
     has_protocol = hasattr(type(a), "__dlpack__") or hasattr(a, "__cuda_array_interface__")
     return has_protocol or getattr(a, "__cuda_ndarray__", False) is True  # the simulator's
-
-
-def _dtype(name: str) -> Any:
-    if name == "bfloat16":
-        return frameworks.bfloat16() or _Dtype("bfloat16, without the package ml_dtypes")
-    try:
-        return np.dtype(name)
-    except TypeError:
-        return _Dtype(name)
 
 
 def _device(a: Any) -> str:

@@ -7,7 +7,7 @@ bfloat16 tensors as 16-bit integers, and gets them back in the same way.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,27 @@ def framework(a: Any) -> str:
         if name is not None:
             return name
     return ""
+
+
+class _Dtype(NamedTuple):
+    """A dtype that NumPy has no name for; it exists to be rejected by name."""
+
+    name: str
+    kind: str = "V"
+    isnative: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def dtype(name: str) -> Any:
+    """The dtype of that name, NumPy's if it has one."""
+    if name == "bfloat16":
+        return bfloat16() or _Dtype("bfloat16, without the package ml_dtypes")
+    try:
+        return np.dtype(name)
+    except TypeError:
+        return _Dtype(name)
 
 
 def bfloat16() -> Any:

@@ -1,0 +1,35 @@
+"""The operators as PyTorch's own, with gradients: functions, modules, `torch.library` operators.
+
+x on the CPU   computed by `reference` through NumPy, without a copy; every gradient, wanted or not
+x on CUDA      computed by `gpu`, without a copy, on the current stream; only the gradients that are
+               wanted, and repeatable ones under torch.use_deterministic_algorithms
+               **not run on a GPU yet**: tested on Numba's simulator
+
+backend, version, precision and workspace_limit are those of `gpu`; one of the first two, if named,
+calls `gpu` for tensors of the CPU too. torch.ops.deformable_convnets has the operators and
+<name>_backward, without defaults; they know their shapes without data, for torch.compile and
+tensors on "meta". x may have any strides, channels_last among them; results are contiguous.
+
+Under torch.autocast the operators compute in its dtype, with offset and rois in float32; float64
+stays. bfloat16 is computed in float32 and rounded once, on the CPU and where no version of `gpu`
+takes it.
+
+Raises what `reference` and `gpu` raise; torch.compile puts its own error around that. RoIs have no
+gradient. Second derivatives are not offered: a RuntimeError. Nor are those of torch.func, which
+has none of such operators. `import deformable_convnets.gpu.torch` is what imports torch;
+`deformable_convnets.gpu` does not.
+"""
+
+from .functions import deform_conv2d, deform_ps_roi_pool, deform_roi_pool, ps_roi_pool, roi_pool
+from .modules import DeformConv2d, DeformPSRoIPool, DeformRoIPool
+
+__all__ = [
+    "DeformConv2d",
+    "DeformPSRoIPool",
+    "DeformRoIPool",
+    "deform_conv2d",
+    "deform_ps_roi_pool",
+    "deform_roi_pool",
+    "ps_roi_pool",
+    "roi_pool",
+]
