@@ -11,7 +11,7 @@ What it computes by another convention, or wrongly, stands in its notes and is t
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +172,10 @@ PEERS = {
         examples=100, fixed_shapes=True,
     ),
     "gpu-cupy": Peer("gpu_child", OURS, "cupy v1", examples=100, fixed_shapes=True),
+    "gpu-cuda": Peer(
+        "gpu_child", tuple(replace(offer, dtypes=DTYPES[:2]) for offer in OURS), "cupy v2",
+        fixed_shapes=True, notes=("in float16 a column is rounded before the product",),
+    ),
     "gpu-array-program": Peer("gpu_child", OURS, "numpy v1", examples=100, fixed_shapes=True),
 }  # fmt: skip
 

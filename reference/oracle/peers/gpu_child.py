@@ -1,7 +1,7 @@
 """Our kernels, `deformable_convnets.gpu`, which is reached by name only.
 
-    variant "numba v1", "numba v2", "cupy v1"   a version of a backend, on a GPU
-            "numpy v1"                          the CuPy backend's array program on NumPy arrays
+    variant "numba v1", "numba v2", "cupy v1", "cupy v2"   a version of a backend, on a GPU
+            "numpy v1"            the array program of "cupy v1" on NumPy arrays
 
 Without a GPU, Numba's CUDA simulator runs its kernels. Where a version has the backward of an
 operator alone, the forward is that of v1.
