@@ -44,7 +44,7 @@ class Place(NamedTuple):
         """Where CuPy's memory comes from in the call."""
         if self.device is None or not self.of_torch:
             return nullcontext()
-        return frameworks.memory_of_torch(self.device, self.stream)
+        return frameworks.memory_of_torch(f"cuda:{self.device}")
 
 
 def readable(name: str, a: Any) -> Any:
@@ -217,16 +217,28 @@ def on_cupy(place: Place) -> Iterator[None]:
     import cupy
 
     if place.device is None:
-        yield  # arrays of the CPU go to the device and stream that are current
+        with _told_of_memory():
+            yield  # arrays of the CPU go to the device and stream that are current
         return
     with cupy.cuda.Device(place.device) as device:
         if place.wait:
             device.synchronize()
         stream = cupy.cuda.ExternalStream(place.stream) if place.stream else cupy.cuda.Stream.null
-        with stream, place.memory():
+        with stream, place.memory(), _told_of_memory():
             yield
         if place.wait:
             device.synchronize()
+
+
+@contextmanager
+def _told_of_memory() -> Iterator[None]:
+    """CuPy's error, which says how many bytes were wanted, as a MemoryError."""
+    from cupy.cuda.memory import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise MemoryError(f"{error}; a smaller workspace_limit may help") from error
 
 
 def _is_array(a: Any) -> bool:

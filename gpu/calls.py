@@ -51,7 +51,8 @@ class Call:
     def _run(self, results: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         """To device, launch, back. Where an array is empty all sums are: nothing is launched."""
         place, x = arrays.place(self.arrays), self.given["x"]
-        backend, version = registry.choose(self.choice, self.operator)
+        choice = self.choice._replace(device=place.device)
+        backend, version = registry.choose(choice, self.operator)
         with backend.on(place):
             if any(0 in arrays.described(a).shape for a in self.arrays.values()):
                 made = {n: backend.take(np.zeros(*result)) for n, result in results.items()}

@@ -7,6 +7,7 @@ bfloat16 tensors as 16-bit integers, and gets them back in the same way.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,33 +73,52 @@ def torch_as_cupy(a: Any) -> Any:
 
 
 def torch_of(result: Any, x: Any) -> Any:
-    """A tensor that is a view of a result: NumPy's, CuPy's, or with the CUDA array interface."""
+    """A tensor that is a view of a result: NumPy's, CuPy's, or with the CUDA array interface.
+
+    One in memory that PyTorch lent is a view of that memory, so that `record_stream` works.
+    """
     torch = sys.modules["torch"]
     sixteen = result.dtype.name == "bfloat16"
     result = result.view(np.int16) if sixteen else result
     if isinstance(result, np.ndarray):
         made = torch.from_numpy(result).to(x.device)
-    elif framework(result) == "cupy":
-        made = torch.from_dlpack(result)
-    else:
+    elif framework(result) != "cupy":
         made = torch.as_tensor(result, device=x.device)
+    elif (lent := LENT.get().get(result.data.mem.ptr)) is not None:
+        kind, size = getattr(torch, result.dtype.name), result.itemsize
+        skipped = (result.data.ptr - result.data.mem.ptr) // size
+        whole = lent[: lent.numel() // size * size].view(kind)
+        made = whole.as_strided(result.shape, [s // size for s in result.strides], skipped)
+    else:
+        made = torch.from_dlpack(result)
     return made.view(torch.bfloat16) if sixteen else made
 
 
+# What PyTorch has lent to CuPy in this call, by address.
+LENT: ContextVar[dict[int, Any]] = ContextVar("lent", default={})  # noqa: B039
+
+
 @contextmanager
-def memory_of_torch(device: int, stream: int) -> Iterator[None]:
+def memory_of_torch(device: str) -> Iterator[None]:
     """CuPy's memory inside this block comes from PyTorch's pool, so that there is no second one."""
     import cupy
 
-    pool = sys.modules["torch"].cuda
+    torch, memory, lent = sys.modules["torch"], cupy.cuda.memory, {}
 
     def allocate(size: int, _: int) -> int:
-        return int(pool.caching_allocator_alloc(size, device, stream)) if size else 0
+        try:
+            a = torch.empty(max(size, 1), dtype=torch.uint8, device=device)
+        except torch.cuda.OutOfMemoryError as error:
+            raise memory.OutOfMemoryError(size, torch.cuda.memory_allocated(device)) from error
+        lent[a.data_ptr()] = a
+        return int(a.data_ptr())
 
     def free(pointer: int, _: int) -> None:
-        if pointer:
-            pool.caching_allocator_delete(pointer)
+        lent.pop(pointer, None)
 
-    allocator = cupy.cuda.memory.PythonFunctionAllocator(allocate, free)
-    with cupy.cuda.using_allocator(allocator.malloc):
-        yield
+    token = LENT.set(lent)
+    try:
+        with cupy.cuda.using_allocator(memory.PythonFunctionAllocator(allocate, free).malloc):
+            yield
+    finally:
+        LENT.reset(token)

@@ -9,13 +9,16 @@ Checks and messages are the reference's own; its arithmetic is not used. The key
 
     backend        "cupy" or "numba"; None takes the first that can run and has what is asked for
     version        "v1", "v2", ... of that backend; None takes the fastest
-    precision      "exact": all arithmetic in the dtype of x, float32 for float16 and bfloat16;
-                   "tf32": float32 operands of matrix products are rounded to 10 bits of mantissa
-    workspace_limit  bytes of device memory for what a call needs beside its results, if possible;
-                   None: 24 MiB, and 64 MiB for a backward. For version "v2" of "cupy"
+    precision      "exact": sums in the dtype of x, float32 for float16 and bfloat16, whose samples
+                   "v2" of "cupy" rounds to 16 bits before its products; "tf32": float32 operands
+                   of products are rounded to 10 bits of mantissa
+    workspace_limit  bytes of device memory that a call of "v2" of "cupy" may need beside its
+                   results, if possible, and beside copies of arguments with gaps or backwards
+                   axes; None: 24 MiB, 64 MiB for a backward, beside channels-last copies
     wrt            of a backward: the gradients wanted, by name, None for all; others are None
-    deterministic  of a backward: True takes a version whose gradient of x repeats bit for bit; the
-                   faster versions add to it by atomics, in no defined order
+    deterministic  of a backward: True takes a version whose gradient of x repeats bit for bit, for
+                   the same call on the same device; the faster versions add to it by atomics, in
+                   no defined order
 
 Raises what the reference raises, RuntimeError where no backend can run, and ValueError where the
 arrays of a call are in different places or a keyword names what does not exist.

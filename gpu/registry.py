@@ -24,14 +24,14 @@ class Version(NamedTuple):
     takes    the keywords that it has beside those of the operator, of "precision", "deterministic"
              and "workspace_limit"
     dtypes   of x
-    missing  why it cannot run on the device of the call, or None
+    missing  why it cannot run on the device of a call, or None
     """
 
     run: Callable[..., Any]
     deterministic: bool = True
     takes: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = checks.DTYPES
-    missing: Callable[[], str | None] = lambda: None
+    missing: Callable[[int | None], str | None] = lambda device: None
 
     def lacks(self, choice: "Choice", *, of_chance: bool = True) -> str | None:
         """Why it is not what is asked for, or None; but for its chance results, if so told."""
@@ -72,6 +72,7 @@ class Choice(NamedTuple):
     deterministic: bool = False
     workspace_limit: int | None = None
     dtype: str | None = None  # of x
+    device: int | None = None  # where the arrays are; None for those of the CPU
 
 
 def _numba_versions() -> Versions:
@@ -155,9 +156,10 @@ def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
             f"deterministic is True, but the gradient of x of {operator} is not repeatable in"
             f" {either(can)} of {name!r}: it is added up by atomics"
         )
-    here = [a for a in repeatable.values() if a.missing() is None]
+    here = [a for a in repeatable.values() if a.missing(choice.device) is None]
     if not here:
-        raise RuntimeError(f"{operator} of {name!r} cannot run: {list(can.values())[-1].missing()}")
+        why = list(repeatable.values())[-1].missing(choice.device)
+        raise RuntimeError(f"{operator} of {name!r} cannot run: {why}")
     return backend, here[-1]
 
 

@@ -30,7 +30,7 @@ VARIANTS = [
     for T, wide in product(("float32", "float64", "float16", "bfloat16"), (False, True))
 ] + [
     ("roi_pool.cu", Build(T, P, vec, lanes, wide, None, pooling))
-    for (T, P, widest) in TYPES if T == P
+    for (T, P, widest) in TYPES
     for vec, lanes, wide, pooling in (
         (widest, 32, False, (2, 4, 256)), (1, 1, True, None),
     )
@@ -86,7 +86,8 @@ def instructions():
             texts["deform_conv.cu"], "deform_conv.cu", list(headers.values()),
             [name.encode() for name in headers],
         )  # fmt: skip
-        told = [o for o in compiler.options(build, "compute_90") if "ptxas" not in o]
+        told = compiler.options("deform_conv.cu", build, "compute_90")
+        told = [option for option in told if "ptxas" not in option]
         nvrtc.compileProgram(program, told)
         bodies = re.split(r"\.visible \.entry ", nvrtc.getPTX(program))
         [body] = [b for b in bodies if b.startswith(f"{kernel}(")]

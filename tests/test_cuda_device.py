@@ -10,15 +10,16 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from deformable_convnets.gpu import registry
+from deformable_convnets.gpu import arrays, registry
 from deformable_convnets.gpu.cupy_kernels import compiler, device, products
 from deformable_convnets.gpu.cupy_kernels.build import Build
 
-TYPES = {0: np.float32, 1: np.float64, 2: np.float16}  # of library_types.h
+bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+TYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: bfloat16}  # of library_types.h
 BUILD = Build("float32", "float32", 4)
 
 
-class OutOfMemoryError(MemoryError):
+class OutOfMemoryError(Exception):
     pass
 
 
@@ -95,7 +96,7 @@ class Cublas:
 
 
 @pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize(("batch", "rows", "inner", "columns"),
                          [(1, 5, 7, 3), (3, 4, 6, 2), (2, 1, 1, 1), (2, 1, 5, 4), (2, 5, 1, 4),
                           (3, 5, 4, 1)])  # fmt: skip
@@ -106,6 +107,7 @@ def test_products(cupy, batch, rows, inner, columns, dtype, accumulate):
     kept = np.dtype("float64" if dtype == "float64" else "float32")
 
     def layouts(of, size, kinds):
+        of = bfloat16 if of == "bfloat16" else of
         packed = rng.integers(-4, 5, (batch, *size)).astype(of)
         side = np.empty((size[0], batch * size[1]), of)
         by_group = side.reshape(size[0], batch, size[1]).transpose(1, 0, 2)
@@ -133,19 +135,18 @@ def test_tf32_is_asked_for_by_the_call(cupy):
     assert cublas.asked == [77, 68]
 
 
-def test_out_of_memory_says_what_was_wanted(cupy):
-    def empty(shape, dtype):
-        raise OutOfMemoryError("no")
-
-    cupy.empty = empty
-    with pytest.raises(MemoryError, match="2400 bytes are wanted on the device, of 5000 there are "
-                       "1000 free; a smaller workspace_limit may help"):  # fmt: skip
-        device.CudaDevice().empty((100, 3), np.float64)
+def test_out_of_memory_is_a_memory_error(cupy, monkeypatch):
+    """What CuPy says has the bytes that were wanted."""
+    monkeypatch.setitem(sys.modules, "cupy.cuda.memory", cupy.cuda.memory)
+    said = "2,400 bytes; a smaller workspace_limit may help"
+    with pytest.raises(MemoryError, match=said), arrays.on_cupy(arrays.Place(None)):
+        raise OutOfMemoryError("Out of memory allocating 2,400 bytes")
 
 
 def test_a_device_that_is_too_old(cupy, monkeypatch):
     cupy.cuda.Device = lambda number: SimpleNamespace(compute_capability="75")
     said = device.missing()
+    assert device.missing(0) == said
     assert said.startswith("its kernels need compute capability 8.0, this device has 7.5; version=")
     run = {"v1": {"sample": registry.Version(str)}}
     run["v2"] = {"sample": registry.Version(str.upper, missing=device.missing)}

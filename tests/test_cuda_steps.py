@@ -23,6 +23,7 @@ class Counting(CpuDevice):
     def __init__(self, **options):
         super().__init__(**options)
         self.kernels, self.builds, self.alive, self.most = [], set(), 0, 0
+        self.packings = 0
 
     def empty(self, shape, dtype):
         a = super().empty(shape, dtype)
@@ -39,6 +40,14 @@ class Counting(CpuDevice):
         a = self.empty(shape, dtype)
         a[...] = 0
         return a
+
+    def packed(self, a):
+        if a is None or a.flags.c_contiguous:
+            return a
+        self.packings += 1
+        made = self.empty(a.shape, a.dtype)
+        made[...] = a
+        return made
 
     def run_blocks(self, source, kernel, build, *rest):
         self.kernels.append(kernel)
@@ -144,6 +153,41 @@ def test_channels_last_is_used_as_it_is(offered):
     assert device.kernels.count("to_rows") == turned - 3  # x twice and grad_output; weight is left
     for name in ("y", "x"):
         assert found[name].transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_rows_that_are_not_aligned_are_copied(offered, monkeypatch):
+    """Wide loads need 16 bytes; the watch sees it where nothing is copied."""
+    given, grad = problem(N=1, C=8, size=(4, 4))
+    flat = np.empty(1 * 4 * 4 * 8 + 4, np.float32)
+    start = 1 if flat.ctypes.data % 16 == 0 else 4 - flat.ctypes.data % 16 // 4 + 1
+    memory = flat[start : start + 128].reshape(1, 4, 4, 8)
+    memory[...] = given["x"].transpose(0, 2, 3, 1)
+    given["x"] = memory.transpose(0, 3, 1, 2)
+    assert given["x"].ctypes.data % 16 == 4
+    offered(watched=True)
+    assert_right(both(given, grad), given, grad)
+    monkeypatch.setattr(Counting, "address", lambda self, a: 0)
+    with pytest.raises(AssertionError, match="a misaligned access by thread"):
+        both(given, grad)
+
+
+def test_a_gradient_with_gaps_is_copied_once(offered):
+    device = offered()
+    given, grad = problem()
+    expanded = np.broadcast_to(grad[:1, :1, :1, :1], grad.shape)
+    found = both(given, expanded, workspace_limit=1)
+    assert device.kernels.count("grad_points") > 1
+    assert device.packings == 1
+    assert_right(found, given, np.ascontiguousarray(expanded))
+
+
+@pytest.mark.parametrize("per_group", [64, 72, 160])
+def test_a_team_of_a_warp(offered, per_group):
+    device = offered(watched=True, most_lanes=32)
+    given, grad = problem(N=1, C=per_group, size=(3, 4), O=2)
+    for deterministic in (False, True):
+        assert_right(both(given, grad, deterministic=deterministic), given, grad)
+    assert {b.lanes for b in device.builds} >= {16 if per_group == 64 else 32}
 
 
 @pytest.mark.parametrize("wide", [False, True])

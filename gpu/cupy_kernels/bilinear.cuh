@@ -42,7 +42,7 @@ __device__ __forceinline__ Pair pair_of(const Axis& at, int size) {
 }
 
 // g of both rows, then of both columns; the same for dg
-typedef Vec<A, 4> Weights;
+typedef Wide<A, 4> Weights;
 
 // Where the four pixels are: the first, and the steps to the next row and column, each 0 or 1.
 struct alignas(sizeof(Index) * 2) Pixels {

@@ -9,7 +9,8 @@ neither can be written, each process compiles for itself.
 import hashlib
 import logging
 import os
-import tempfile
+import threading
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,8 @@ from .build import Build
 
 LOGGER = logging.getLogger("deformable_convnets.gpu")
 OPTIONS = ("--std=c++17", "--ptxas-options=-v")
+# Two kernels that find the points of a bin must find the same ones, to the last bit.
+OF_ONE = {"roi_pool.cu": ("--fmad=false",)}
 
 
 @cache
@@ -28,10 +31,10 @@ def sources() -> dict[str, str]:
     return {f.name: f.read_text() for f in sorted(found, key=lambda f: f.name)}
 
 
-def options(build: Build, architecture: str) -> tuple[str, ...]:
+def options(source: str, build: Build, architecture: str) -> tuple[str, ...]:
     """What the compiler is told, for an architecture such as sm_90."""
     macros = [f"-D{name}={value}" for name, value in build.macros().items()]
-    return (f"--gpu-architecture={architecture}", *OPTIONS, *macros)
+    return (f"--gpu-architecture={architecture}", *OPTIONS, *OF_ONE.get(source, ()), *macros)
 
 
 def cubin(source: str, build: Build, architecture: str) -> bytes:
@@ -40,7 +43,7 @@ def cubin(source: str, build: Build, architecture: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError:
-        pass
+        pass  # not there, or not for us to read
     LOGGER.warning("compiling %s for %s, %s; kept in %s", source, architecture, build, path.parent)
     code, _ = compiled(source, build, architecture)
     _keep(path, code)
@@ -61,7 +64,7 @@ def compiled(
         texts[source], source, [texts[name].encode() for name in headers],
         [name.encode() for name in headers],
     )  # fmt: skip
-    told = options(build, architecture)
+    told = options(source, build, architecture)
     try:
         nvrtc.compileProgram(program, told)
         return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program).rstrip("\0")
@@ -76,16 +79,17 @@ def compiled(
 
 def key(source: str, build: Build, architecture: str) -> str:
     """The name of a cubin: a hash of everything that it is made from."""
-    parts: list[Any] = [source, *options(build, architecture), version()]
+    parts: list[Any] = [source, *options(source, build, architecture), version()]
     parts += [part for name, text in sources().items() for part in (name, text)]
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
 def folder() -> Path:
     """Where cubins are kept."""
-    named = os.environ.get("DEFORMABLE_CONVNETS_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(home) / "deformable_convnets"
+    if named := os.environ.get("DEFORMABLE_CONVNETS_CACHE"):
+        return Path(named)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "deformable_convnets"
 
 
 @cache
@@ -102,10 +106,12 @@ def _nvrtc() -> Any:
 
 def _keep(path: Path, code: bytes) -> None:
     """Writes a file whole or not at all: other processes may do the same at the same time."""
+    made = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
-            made.write(code)
-        os.replace(made.name, path)
+        made.write_bytes(code)
+        os.replace(made, path)
     except OSError as error:
+        with suppress(OSError):
+            made.unlink()
         LOGGER.warning("the compiled kernel is not kept: %s", error)

@@ -21,10 +21,11 @@ from deformable_convnets.reference.geometry import Geometry
 from . import layout
 from .build import Build, build, lanes_for
 
-WORKSPACE = 24 * 2**20  # bytes; columns that stay in the L2 cache of an A100 or H100
+WORKSPACE = 24 * 2**20  # bytes of a chunk, whose columns then stay in the L2 cache of an H100
 BACKWARD_WORKSPACE = 64 * 2**20
 LARGEST = 2**30  # numbers of an array that 32 bits count, with room for a step beyond the end
-SMALLEST_CHUNK = 128  # pixels, below which the matrix products have too few rows
+ENOUGH = 1024  # pixels of a chunk that give the matrix products rows for most of a device
+SMALLEST_CHUNK = 128  # the same where memory is limited
 
 SHAPE = np.dtype(
     [(name, np.int32) for name in (
@@ -68,7 +69,9 @@ class Convolution:
         fixed = (self.C, self.I, self.at.offset_groups, self.K) if device.specialises else None
         lanes = lanes_for(per_group // at.vec, device)
         per_pixel = max(self.O, 2 * self.fields)
-        largest = max(self.N * self.C * self.H * self.W, self.N * per_pixel * self.S)
+        largest = max(
+            self.N * self.C * self.H * self.W, self.N * per_pixel * self.S, self.O * self.I * self.K
+        )
         return at._replace(lanes=lanes, fixed=fixed, wide=largest >= LARGEST)
 
     def _shape(self, border: str, side: str) -> Any:
@@ -77,7 +80,7 @@ class Convolution:
             self.C, self.I, at.offset_groups, self.K, self.H, self.W, *at.output, at.kernel[1],
             *at.stride, top, left, *at.dilation, border == "dcnv1", side == "right",
         )  # fmt: skip
-        return np.array(values, SHAPE)[()]
+        return np.array(values, SHAPE)
 
     def run(self, kernel: str, size: int, *arguments: Any) -> None:
         self.device.run("deform_conv.cu", kernel, self.build, size, *arguments)
@@ -86,26 +89,30 @@ class Convolution:
         return self.build.index(value)
 
     # memory -----------------------------------------------------------------------------------
-    def chunks(self, limit: int, fixed: int, per_image: int, per_pixel: int) -> Any:
-        """Groups of images, each with its chunks of pixels, that together need `limit` bytes.
+    def chunks(self, limit: int | None, usual: int, fixed: int, per_image: int,
+               per_pixel: int) -> Any:  # fmt: skip
+        """Groups of images, each with its chunks of pixels.
 
-        At least one image and SMALLEST_CHUNK pixels, whatever they need.
+        They need `limit` bytes, with `fixed` ones and images, if one image and SMALLEST_CHUNK
+        pixels do. Without a limit the images of a group and each chunk need `usual` bytes, if one
+        image and ENOUGH pixels do.
         """
-        rest = max(limit - fixed, 0)
-        images = min(max(rest // 2 // max(per_image, 1), 1), self.N)
-        pixels = max((rest - images * per_image) // per_pixel, SMALLEST_CHUNK)
-        if not self.build.wide:
-            pixels = max(min(pixels, LARGEST // max(self.K * self.C, 8 * self.fields)), 1)
+        rest = usual if limit is None else max(limit - fixed, 0)
+        images = (rest if limit is None else rest // 2) // max(per_image, 1)
+        images = min(max(images, 1), self.N)
+        room = rest if limit is None else rest - images * per_image
+        pixels = max(room // per_pixel, ENOUGH if limit is None else SMALLEST_CHUNK)
+        most = 2**31 if self.build.wide else LARGEST  # a corner of a point has 32 bits in a key
+        across = 4 * self.K if self.build.wide else max(self.K * self.C, 8 * self.fields)
+        pixels = max(min(pixels, most // across), 1)
         for image in range(0, self.N, images):
             end = min(image + images, self.N)
             first, last = image * self.S, end * self.S
             turns = -(-(last - first) // pixels)
             size = -(-(last - first) // turns)  # chunks of one size
-            yield (
-                image,
-                end,
-                [Chunk(p, min(size, last - p), image) for p in range(first, last, size)],
-            )
+            yield image, end, [
+                Chunk(p, min(size, last - p), image) for p in range(first, last, size)
+            ]  # fmt: skip
 
     def forward_bytes(self) -> tuple[int, int, int]:
         """What is needed once, per image and per pixel."""
@@ -158,7 +165,7 @@ class Convolution:
     def forward(self, bias: Any, limit: int | None) -> Any:
         """Equation (2)."""
         y = layout.empty_like(self.device, self.x, (self.N, self.O, *self.at.output))
-        for image, end, chunks in self.chunks(limit or WORKSPACE, *self.forward_bytes()):
+        for image, end, chunks in self.chunks(limit, WORKSPACE, *self.forward_bytes()):
             self._images(image, end, chunks, bias, y)
         return y
 

@@ -21,7 +21,8 @@ class Backward:
 
     def __init__(self, call: Convolution, grad_output: Any, weight: Any,
                  wrt: tuple[str, ...], deterministic: bool):  # fmt: skip
-        self.call, self.device, self.grad_output = call, call.device, grad_output
+        self.call, self.device = call, call.device
+        self.grad_output = layout.turnable(self.device, grad_output)
         self.wrt, self.deterministic = wrt, deterministic
         self.given_weight = weight
         d, A = self.device, call.build.arithmetic
@@ -35,7 +36,7 @@ class Backward:
         """The gradients by name."""
         call = self.call
         sizes = call.backward_bytes(self.deterministic)
-        for image, end, chunks in call.chunks(limit or BACKWARD_WORKSPACE, *sizes):
+        for image, end, chunks in call.chunks(limit, BACKWARD_WORKSPACE, *sizes):
             self._images(image, end, chunks)
         made = {"x": self.x, "offset": self.offset, "mask": self.mask}
         made |= {"weight": self._weight(), "bias": self._bias()}

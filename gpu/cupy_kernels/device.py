@@ -6,8 +6,6 @@ The tests have a class with the same methods that runs the same kernels on the C
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from . import compiler
 from .build import WARP, Build
 
@@ -23,18 +21,14 @@ class CudaDevice:
     most_lanes = WARP
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A new array, not initialised; MemoryError with the bytes wanted if there is no room."""
+        """A new array, not initialised."""
         import cupy
 
-        try:
-            return cupy.empty(shape, dtype)
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            free, total = cupy.cuda.runtime.memGetInfo()
-            raise MemoryError(
-                f"{wanted} bytes are wanted on the device, of {total} there are {free} free;"
-                " a smaller workspace_limit may help"
-            ) from error
+        return cupy.empty(shape, dtype)
+
+    def address(self, a: Any) -> int:
+        """Where its numbers begin."""
+        return int(a.data.ptr)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         a = self.empty(shape, dtype)
@@ -42,20 +36,24 @@ class CudaDevice:
         return a
 
     def packed(self, a: Any) -> Any:
-        """The array in C order, itself if it is; None for None."""
+        """The array in C order, itself if it is; None for None. 16 bits are copied as integers."""
         import cupy
 
-        return None if a is None else cupy.ascontiguousarray(a)
+        if a is None or a.flags.c_contiguous:
+            return a
+        kept = a.dtype
+        a = a.view("int16") if kept.itemsize == 2 else a
+        return cupy.ascontiguousarray(a).view(kept)
 
     def rounded(self, a: Any, dtype: Any) -> Any:
         """The array in a dtype, rounded once."""
         return a.astype(dtype, copy=False)
 
     def sorted(self, keys: Any) -> Any:
-        """Each row in ascending order."""
-        import cupy
-
-        return cupy.sort(keys, axis=-1)
+        """Each row in ascending order, in place: a row at a time CuPy sorts by radix."""
+        for row in keys if keys.ndim > 1 else (keys,):
+            row.sort()
+        return keys
 
     def cumulated(self, counts: Any) -> Any:
         """The sum of each number and all before it."""
@@ -90,9 +88,9 @@ class CudaDevice:
         products.multiply(a, b, out, accumulate=accumulate, tf32=precision == "tf32")
 
 
-def missing() -> str | None:
-    """Why the kernels of CUDA C++ cannot run on the current device, or None."""
-    return _missing(_device())
+def missing(device: int | None = None) -> str | None:
+    """Why the kernels of CUDA C++ cannot run on a device, or None; else on the current one."""
+    return _missing(_device() if device is None else device)
 
 
 @cache
@@ -131,8 +129,9 @@ def _module(source: str, build: Build, device: int) -> Any:
         module.load(code)
     except cupy.cuda.driver.CUDADriverError as error:
         raise RuntimeError(
-            f"the driver cannot load what NVRTC {compiler.version()} made of {source}: {error};"
-            f" the driver is for CUDA {cupy.cuda.runtime.driverGetVersion()}"
+            f"the driver cannot load what NVRTC {compiler.version()} made of {source}, in"
+            f" {compiler.folder()}: {error}; the driver is for CUDA"
+            f" {cupy.cuda.runtime.driverGetVersion()}"
         ) from error
     return module
 

@@ -91,19 +91,21 @@ extern "C" __global__ void from_wide_rows(const A* rows, const T* bias, T* plane
     turn_rows(rows, bias, planes, tile, of, first, count, by_rows);
 }
 
-// total[c] += the sum of column c of `count` rows: a block of 32 x 8 threads adds up 32 columns at a
-// time, so the order of the sum is fixed.
+const int ACROSS = 8, DOWN = 64;
+
+// total[c] += the sum of column c of `count` rows. A block of 8 x 64 threads adds up 8 columns at a
+// time, 32 bytes of a row, so the order of the sum is fixed.
 extern "C" __global__ void sum_rows(const T* rows, A* total, Index C, Index count) {
-    __shared__ A partial[8][TILE];
-    for (Index c0 = static_cast<Index>(blockIdx.x) * TILE; c0 < C; c0 += gridDim.x * TILE) {
+    __shared__ A partial[DOWN][ACROSS];
+    for (Index c0 = static_cast<Index>(blockIdx.x) * ACROSS; c0 < C; c0 += gridDim.x * ACROSS) {
         const Index c = c0 + threadIdx.x;
         A value = 0;
         if (c < C)
-            for (Index r = threadIdx.y; r < count; r += 8) value += number(rows[r * C + c]);
+            for (Index r = threadIdx.y; r < count; r += DOWN) value += number(rows[r * C + c]);
         partial[threadIdx.y][threadIdx.x] = value;
         __syncthreads();
         if (threadIdx.y == 0 && c < C) {
-            for (int i = 1; i < 8; ++i) value += partial[i][threadIdx.x];
+            for (int i = 1; i < DOWN; ++i) value += partial[i][threadIdx.x];
             total[c] += value;
         }
         __syncthreads();

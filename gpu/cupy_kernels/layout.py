@@ -11,6 +11,7 @@ import numpy as np
 from .build import Build
 
 TILE = 32
+ACROSS, DOWN = 8, 64  # threads of a block that sums rows
 LAYOUT = np.dtype([("C", np.int32), ("S", np.int32), ("G", np.int32)])
 WIDE_LAYOUT = np.dtype([("C", np.int64), ("S", np.int64), ("G", np.int64)])
 
@@ -18,6 +19,11 @@ WIDE_LAYOUT = np.dtype([("C", np.int64), ("S", np.int64), ("G", np.int64)])
 def is_rows(a: Any) -> bool:
     """Whether an N C ... array is channels last in memory."""
     return bool(_channels_last(a).flags.c_contiguous)
+
+
+def turnable(device: Any, planes: Any) -> Any:
+    """The array itself if it is C-ordered or channels last, else a copy."""
+    return planes if is_rows(planes) else device.packed(planes)
 
 
 def rows(device: Any, planes: Any, build: Build, groups: int = 1) -> Any:
@@ -32,7 +38,7 @@ def rows_of(device: Any, planes: Any, build: Build, first: int, count: int, grou
             wide: bool = False) -> Any:  # fmt: skip
     """`count` rows from `first` on; `wide`: as numbers of the dtype of the sums."""
     C, wide = planes.shape[1], wide and planes.dtype != build.arithmetic
-    if groups == 1 and is_rows(planes) and not wide:
+    if groups == 1 and is_rows(planes) and not wide and device.address(planes) % 16 == 0:
         return _channels_last(planes).reshape(-1, C)[first : first + count]
     planes, kernel = device.packed(planes), "to_wide_rows" if wide else "to_rows"
     result = device.empty((count, C), build.arithmetic if wide else planes.dtype)
@@ -54,9 +60,8 @@ def put_rows(device: Any, rows: Any, planes: Any, build: Build, *, bias: Any = N
 def add_rows(device: Any, rows: Any, total: Any, build: Build) -> None:
     """Adds the sum of all rows to `total`, in a fixed order."""
     count, C = rows.shape
-    blocks = -(-C // TILE)
-    device.run_blocks("layout.cu", "sum_rows", build.plain(), blocks, (TILE, 8), rows, total,
-                      build.index(C), build.index(count))  # fmt: skip
+    device.run_blocks("layout.cu", "sum_rows", build.plain(), -(-C // ACROSS), (ACROSS, DOWN), rows,
+                      total, build.index(C), build.index(count))  # fmt: skip
 
 
 def empty_like(device: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -73,7 +78,7 @@ def _channels_last(a: Any) -> Any:
 
 def _layout(planes: Any, build: Build, groups: int) -> Any:
     values = planes.shape[1], _size(planes) // planes.shape[0] // planes.shape[1], groups
-    return np.array(values, WIDE_LAYOUT if build.wide else LAYOUT)[()]
+    return np.array(values, WIDE_LAYOUT if build.wide else LAYOUT)
 
 
 def _size(a: Any) -> int:

@@ -67,7 +67,7 @@ class RoiPooling:
             *at.group, *at.part, *self.x.shape[2:], at.scale, at.gamma,
         )  # fmt: skip
         with np.errstate(over="ignore"):
-            return np.array(values, np.dtype(types, align=True))[()]
+            return np.array(values, np.dtype(types, align=True))
 
     def run(self, kernel: str, size: int, *arguments: Any) -> None:
         self.device.run("roi_pool.cu", kernel, self.build, size, *arguments)
@@ -78,6 +78,11 @@ class RoiPooling:
     def rows(self) -> Any:
         """x, channels last, the channels of a map side by side."""
         return layout.rows(self.device, self.x, self.build, groups=self.maps)
+
+    def copied(self) -> int:
+        """The bytes of x, channels last, where it is not so."""
+        own = self.maps == 1 and layout.is_rows(self.x)
+        return 0 if own else prod(self.x.shape) * int(self.x.dtype.itemsize)
 
     def chunks(self, limit: int, per_roi: int) -> Any:
         """The first RoI and the number of RoIs of chunks that need `limit` bytes; at least one."""
@@ -93,7 +98,8 @@ class RoiPooling:
         if self.R == 0:
             return y
         x, row = self.rows(), self.S * at.channels * A.itemsize
-        for first, count in self.chunks(WORKSPACE if limit is None else limit, row):
+        room = WORKSPACE if limit is None else limit - self.copied()
+        for first, count in self.chunks(room, row):
             rows = d.empty((count * self.S, at.channels), A)
             self.run("forward", count * self.bins * self.build.lanes, x, self.rois, self.offset,
                      rows, self.shape, self.number(first), self.number(count))  # fmt: skip
@@ -106,7 +112,8 @@ class Backward:
 
     def __init__(self, call: RoiPooling, grad_output: Any, wrt: tuple[str, ...],
                  deterministic: bool):  # fmt: skip
-        self.call, self.device, self.grad_output = call, call.device, grad_output
+        self.call, self.device = call, call.device
+        self.grad_output = layout.turnable(self.device, grad_output)
         self.wrt, self.deterministic = wrt, deterministic and "x" in wrt
         d, (N, C, H, W) = self.device, call.x.shape
         self.x: Any = d.zeros((N * H * W, C), call.build.arithmetic) if "x" in wrt else None
@@ -117,7 +124,7 @@ class Backward:
     def run(self, limit: int | None) -> dict[str, Any]:
         """The gradients by name."""
         call, d = self.call, self.device
-        limit = BACKWARD_WORKSPACE if limit is None else limit
+        limit = BACKWARD_WORKSPACE if limit is None else max(limit - self._copied(), 0)
         x = call.rows() if self.offset is not None and call.R else None
         for first, count in call.chunks(limit, self._bytes()):
             grad = layout.rows_of(d, self.grad_output, call.build, first * call.S, count * call.S)
@@ -126,6 +133,12 @@ class Backward:
             self._backward(grad, x, first, count)
         made = {"x": self._rounded(), "offset": self.offset}
         return {name: made[name] for name in self.wrt}
+
+    def _copied(self) -> int:
+        """Of x, and of its gradient as it is added up."""
+        A, of_x = self.call.build.arithmetic.itemsize, self.call.copied()
+        sums = 0 if self.x is None else prod(self.call.x.shape) * A
+        return sums + (0 if self.offset is None else of_x)
 
     def _bytes(self) -> int:
         """For each RoI: its rows, and the sizes of its bins and their sums."""

@@ -147,7 +147,9 @@ def _run(function: str, given: Named, settings: Named, **backward: Any) -> Any:
     on_gpu = on_gpu or choice["backend"] is not None or choice["version"] is not None
     if on_gpu and backward:
         backward["deterministic"] = torch.are_deterministic_algorithms_enabled()
-    if given["x"].dtype is torch.bfloat16 and not (on_gpu and _takes_bfloat16(function, choice)):
+    if given["x"].dtype is torch.bfloat16 and not (
+        on_gpu and _takes_bfloat16(function, choice | {"device": given["x"].device.index})
+    ):
         given = {name: None if a is None else a.float() for name, a in given.items()}
     if on_gpu:
         return getattr(gpu, function)(**given, **settings, **choice, **backward)

@@ -45,7 +45,7 @@ def library(source, build, mutation=None):
         "KERNELS": " ".join(f"KERNEL({name})" for name in kernels),
     }
     told = [f"-D{name}={value}" for name, value in macros.items()]
-    _gxx("-fsanitize=thread", *told, f"-I{made}", f"-I{HERE}", "-c", HERE / "launch.cpp",
+    _gxx("-fsanitize=thread,alignment", *told, f"-I{made}", f"-I{HERE}", "-c", HERE / "launch.cpp",
          "-o", made / "kernels.o")  # fmt: skip
     _gxx("-shared", made / "kernels.o", *_runtime(), "-o", made / "kernels.so")
     return ctypes.CDLL(str(made / "kernels.so"))

@@ -16,10 +16,9 @@ class CpuDevice:
     specialises  whether kernels are built for the shape of a call, else for any shape
     """
 
-    most_lanes = 4
-
-    def __init__(self, *, order=0, watched=False, specialises=False, mutation=None):
+    def __init__(self, *, order=0, watched=False, specialises=False, mutation=None, most_lanes=4):
         self.order, self.watched, self.specialises = order, watched, specialises
+        self.most_lanes = most_lanes
         self.mutation = mutation
 
     def empty(self, shape, dtype):
@@ -30,6 +29,9 @@ class CpuDevice:
 
     def zeros(self, shape, dtype):
         return np.zeros(shape, dtype)
+
+    def address(self, a):
+        return a.ctypes.data
 
     def packed(self, a):
         return None if a is None else np.ascontiguousarray(a)

@@ -1,7 +1,7 @@
-// CUDA C++ on a CPU: what a kernel uses of the language. `cuda.cpp` runs it.
+// CUDA C++ on a CPU: what a kernel uses of the language. `fibers.cpp` runs it.
 //
 // All `__shared__` variables lie in one section of the program, which is filled with 0xcd before a
-// block. A kernel is compiled with -fsanitize=thread, which puts a call before every access to
+// block. A kernel is compiled with -fsanitize=thread,alignment, which puts calls before accesses to
 // memory; `watch.cpp` has the functions that are called. What is UNSEEN is not part of a kernel.
 #pragma once
 #include <algorithm>
@@ -15,7 +15,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static __attribute__((section("block_shared"), used))
-#define UNSEEN __attribute__((no_sanitize("thread")))
+#define UNSEEN __attribute__((no_sanitize("thread,alignment")))
 
 using std::max;
 using std::min;

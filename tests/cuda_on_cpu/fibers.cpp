@@ -28,7 +28,7 @@ struct Fiber {
     alignas(16) unsigned char slot[16];  // what this thread shows to its warp
 };
 
-const size_t STACK = 128 * 1024;
+const size_t STACK = 64 * 1024;
 std::vector<char> stacks;
 int current;
 long block, barriers;

@@ -9,6 +9,8 @@
 #include <unordered_map>
 
 extern char __start_cuda_builtin[], __stop_cuda_builtin[];
+extern char __ehdr_start[] __attribute__((visibility("hidden")));
+extern char _end[] __attribute__((visibility("hidden")));  // of this library: its constants
 
 namespace watch {
 struct Access {
@@ -90,6 +92,7 @@ static void access(const void* address, size_t size, bool write, bool atomic = f
     const uintptr_t at = reinterpret_cast<uintptr_t>(address);
     if (is_own(at)) return;
     if (!is_shared(at) && !argument_of(at, size)) {
+        if (!write && within(at, __ehdr_start, _end)) return;
         on_cpu::fail(std::string(write ? "a write" : "a read") + " out of bounds by " +
                      on_cpu::name(on_cpu::current));
     }
@@ -114,6 +117,11 @@ extern "C" void __tsan_write_range(void* at, size_t n) { watch::access(at, n, tr
 extern "C" void __tsan_func_entry(void*) {}
 extern "C" void __tsan_func_exit() {}
 extern "C" void __tsan_init() {}
+
+// What -fsanitize=alignment calls at a pointer that its type does not allow; a GPU would stop.
+extern "C" void __ubsan_handle_type_mismatch_v1(void*, void*) {
+    if (watch::on) on_cpu::fail("a misaligned access by " + on_cpu::name(on_cpu::current));
+}
 
 // Watches the accesses of the launches to come, or not. `ranges` has three numbers for each of
 // `count` arrays: where it begins and ends, and which argument it is.
