@@ -32,8 +32,11 @@ def offers(names: list[str]) -> Iterator[tuple[str, Any]]:
             yield name, offer
 
 
-def found(name: str, offer: Any, examples: int, others: int) -> dict[str, Any]:
-    """One operator of one peer, verified: the laws of exactness and bounds at length."""
+def found(name: str, offer: Any, examples: int, others: int, slow: bool) -> dict[str, Any]:
+    """One operator of one peer, verified: the laws of exactness and bounds at length.
+
+    slow  whether one that affords fewer problems gets as many all the same
+    """
     i = peers.implementation(name, operator=offer.operator, border=offer.border)
     rules = [rule for rule in BINS if f"bins {rule}" not in i.lacks]
     borders = [offer.border] if offer.border else ["zero", "dcnv1"]
@@ -43,7 +46,7 @@ def found(name: str, offer: Any, examples: int, others: int) -> dict[str, Any]:
     names = [law.name for law in laws_of(offer.operator)]
     deep = [law for law in names if law.endswith(DEEP)]
     rest = [law for law in names if law not in deep]
-    counts = [n if i.examples >= 100 else i.examples for n in (examples, others)]
+    counts = [n if slow or i.examples >= 100 else i.examples for n in (examples, others)]
     try:
         reports = [
             verify(i, **about, laws=laws, examples=count)
@@ -136,12 +139,13 @@ def main() -> None:
     parser.add_argument("peers", nargs="*", help="default: all that are here")
     parser.add_argument("--examples", type=int, default=2000, help="of exactness and bounds")
     parser.add_argument("--others", type=int, default=100, help="of the other laws")
+    parser.add_argument("--slow", action="store_true", help="as many of those that are slow")
     given = parser.parse_args()
     entries = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, offer in offers(given.peers):
         key = f"{name} {offer.operator} {offer.title}"
         try:
-            entries[key] = found(name, offer, given.examples, given.others)
+            entries[key] = found(name, offer, given.examples, given.others, given.slow)
         except CannotStart as error:
             print(f"not run: {error}")
             continue
