@@ -3,7 +3,8 @@
 #
 #   make lab PYTHON=python3.12            another Python, 3.11 or newer, for a new environment
 #   make lab ARGS='--no-browser'          options for the program that a target runs
-#   make bench PEERS=1                    with torchvision, in an environment of its own (6 GB)
+#   make bench PEERS=1                    with torchvision, in an environment of its own (6 GB);
+#                                         bench-gpu too, which without it meets no target
 #   make test-peers PEER='mxnet openvino' without it; MXNet needs a python3.11: PYTHON311=...
 
 PYTHON ?= python3
@@ -25,8 +26,11 @@ FILES := $(shell find reference gpu -type f ! -path '*__pycache__*' | LC_ALL=C s
 # An installed set of extras is an empty file named after it: .venv/.installed/tutorials+gpu-123
 LAB = $(VENV)/.installed/tutorials$(GPU)-$(FILES)
 TEST = $(VENV)/.installed/test+lint$(GPU)-$(FILES)
+TORCH = .venv-torch/.installed/oracle$(GPU)-$(FILES)
+# Options of pip, such as an index with PyTorch's build for the CPU; PyPI's brings CUDA, 6 GB.
+TORCH_INDEX =
 
-.PHONY: help lab test test-gpu test-peers bench bench-gpu findings vectors notebooks clean
+.PHONY: help lab test test-gpu test-peers test-torch bench bench-gpu findings vectors notebooks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,11 +53,14 @@ test-gpu: $(TEST)  ## the suite on a GPU, which must be there, and compute-sanit
 test-peers: $(TEST) $(patsubst %,.venv-%/.installed,$(PEER:torchvision=peers))  ## other libraries against the reference
 	PEERS_RECORD=tests/bench/results/peers.json $(BIN)/pytest tests/test_peers*.py tests/test_oracle_peers.py $(ARGS)
 
+test-torch: $(TORCH)  ## gpu.torch, with PyTorch in an environment of its own
+	TORCH_RECORD=tests/bench/results/torch.json .venv-torch/bin/pytest tests/pytorch $(ARGS)
+
 bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference on two CPU threads
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision .venv-peers/bin/python) $(ARGS)
 
-bench-gpu: $(TEST)  ## measure the kernels on a GPU
-	$(BIN)/python -m deformable_convnets.gpu.bench $(ARGS)
+bench-gpu: $(if $(PEERS),$(TORCH),$(TEST))  ## measure the kernels on a GPU; ARGS=--summary: the targets
+	$(if $(PEERS),.venv-torch/bin,$(BIN))/python -m deformable_convnets.gpu.bench $(ARGS)
 
 findings: $(TEST)  ## what the oracle finds in other libraries, those whose environment is here
 	PYTHONPATH=tests $(BIN)/python -m bench.findings $(ARGS)
@@ -65,13 +72,19 @@ notebooks: $(LAB)  ## make tutorials/*.ipynb from tutorials/src and run them
 	$(BIN)/python tutorials/build.py $(ARGS)
 
 clean:  ## remove all that these targets have made, the environments too
-	rm -rf $(VENV) .venv-peers .venv-mxnet .venv-openvino .venv-paddle build vectors *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-torch .venv-peers .venv-mxnet .venv-openvino .venv-paddle build vectors *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed/%-$(FILES): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("%s is Python %d.%d, and 3.11 or newer is needed: make PYTHON=python3.12" % (sys.executable, v[0], v[1]))'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) $(EDITABLE) '.[$(shell echo '$*' | tr + ,)]'
+	@mkdir -p $(@D) && touch $@
+
+.venv-torch/.installed/%-$(FILES): pyproject.toml
+	test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python $(PIP) $(TORCH_INDEX) torch torchvision 'pytest>=8' 'numba-cuda>=0.30.4'
+	.venv-torch/bin/python $(PIP) $(EDITABLE) '.[$(shell echo '$*' | tr + ,)]'
 	@mkdir -p $(@D) && touch $@
 
 .venv-peers/.installed: PACKAGES = torch torchvision numpy

@@ -1,209 +1,250 @@
-"""Measures every version of the deformable operators: python -m deformable_convnets.gpu.bench.
+"""Measures the operators beside other libraries: python -m deformable_convnets.gpu.bench.
 
-In this order: each version must equal the reference bit for bit on a small exact problem; then its
-relative error on the shape to be timed; then its time, by events of the device, with the L2 cache
-overwritten between runs. Beside the times stand two ceilings measured on the same device, the
-bandwidth of a copy and the rate of a plain matrix product of the same size, and torchvision's
-operator where it can be imported. The result is a JSON file.
+In this order: each version must equal the reference bit for bit on small exact problems; then the
+relative errors of all precisions; then the times and the memory of a call, all contestants in turn.
+The result is a JSON file in gpu/results, written as it comes.
 
-A time covers one call of the public function on device arrays, its checks included: where the
-device is faster than Python, it is Python that is measured. --toy runs everything on maps of a few
-pixels, by the wall clock, to try the program out, in Numba's simulator too.
+    --quick      two layers, in less than two minutes instead of eight
+    --toy        maps of a few pixels by the wall clock, to try the program out, also in a simulator
+    --summary    the newest record against the targets; 1 if one is missed or not measured
+    --readme     writes the table of README.md from the newest record
+    --plot FILE  draws the newest record, if Matplotlib is installed
+
+bench_cases        what is measured                 clocks        how time is taken
+bench_contestants  by whom                          bench_arrays  how memory is measured
+bench_torch        those of PyTorch                 bench_record  the file
+bench_measure      one case, by turns               bench_targets what it should say
+bench_errors       results beside the reference's   bench_report  the table and the plot
+bench_start        first calls, cold and warm
 """
 
 import argparse
-import json
-import re
-import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from . import (
+    bench_cases,
+    bench_contestants,
+    bench_errors,
+    bench_measure,
+    bench_record,
+    bench_report,
+    bench_start,
+    bench_targets,
+    registry,
+)  # fmt: skip
+from .bench_cases import Case
+from .bench_contestants import Contestant
+from .bench_record import FOLDER, Record
+from .clocks import Clock, clock, matmul_and_copy
 
-from deformable_convnets import gpu, reference
-
-from . import arrays, bench_roi, registry
-from .clocks import Clock, clock, matmul_and_copy, measured, torchvision
-
-GRADIENTS = ("x", "offset", "weight")
-PACKAGES = (
-    "deformable-convnets numpy scipy numba numba-cuda cupy-cuda13x cupy-cuda12x torch torchvision"
-)
-
-
-class Shape(NamedTuple):
-    """A layer with 3x3 taps and as many output channels as input channels."""
-
-    name: str
-    N: int
-    C: int
-    H: int
-    W: int
-    dilation: int
-
-    @property
-    def flops(self) -> int:
-        """Of the matrix product of equation (2), a multiplication and an addition each."""
-        return 2 * self.N * self.C * 9 * self.C * self.H * self.W
+SECONDS, QUICK_SECONDS = 440.0, 100.0
+README = Path("README.md")
 
 
-SHAPES = [
-    Shape(f"conv5 {C}->{C} 38x63 dilation {d} N={N}", N, C, 38, 63, d)
-    for C, d in ((256, 1), (512, 2))
-    for N in (1, 8)
-]
-TOY = [Shape("toy 2->2 4x5 dilation 1 N=1", 1, 2, 4, 5, 1)]
+class Run:
+    """One run: who takes part, until when, and the record."""
+
+    def __init__(self, at: Clock, contestants: dict[str, Contestant], record: Record,
+                 limits: bench_measure.Limits, seconds: float):  # fmt: skip
+        self.clock, self.contestants, self.record, self.limits = at, contestants, record, limits
+        self.deadline = time.monotonic() + seconds
+        self.lacks: dict[str, Counter[str]] = {}
+        self._host: tuple[Any, Any] = (None, None)
+        self._taken: tuple[Any, Any] = (None, {})
+
+    def left(self) -> float:
+        """Seconds."""
+        return self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Takes out who is wrong."""
+        wrong = {}
+        for name, contestant in list(self.contestants.items()):
+            if not bench_contestants.is_ours(name):
+                continue
+            try:
+                reason = bench_errors.disagreement(contestant)
+            except Exception as error:  # it cannot be timed either
+                reason = f"{type(error).__name__}: {error}"
+            if reason is not None:
+                wrong[name] = reason
+                del self.contestants[name]
+                print(f"{name} is taken out: {reason}")
+        self.record.data["wrong"] = wrong
+        self.record.write()
+
+    def errors(self, cases: list[Case], *, last: bool = False) -> None:
+        """Measures the relative errors; those of `last` contestants come last."""
+        chosen = {name: c for name, c in self.contestants.items() if c.last == last}
+        for case in cases:
+            if self.left() < 0:
+                self._leave_out(f"errors of {case}")
+                continue
+            rows = list(bench_errors.errors(case, chosen))
+            self.record.add("errors", rows)
+            for row in rows:
+                said = row.get("failed") or f"{row['result']:12} {row['relative_error']:.1e}"
+                print(f"  error {case.precision:9} {row['contestant']:24} {said}")
+
+    def times(self, cases: list[Case], *, last: bool = False) -> None:
+        """Measures times and memory."""
+        for case in cases:
+            if self.left() < 0:
+                self._leave_out(str(case))
+                continue
+            entrants: dict[str, Callable[[], bench_measure.Entrant]] = {
+                name: partial(self._entrant, c, case)
+                for name, c in self.contestants.items()
+                if c.last == last and self._has(c, case)
+            }
+            limits = self.limits._replace(first=max(self.left(), 10.0)) if last else self.limits
+            rows = bench_measure.race(self.clock, entrants, limits) if entrants else {}
+            self.record.add("rows", [self._row(case, name, row) for name, row in rows.items()])
+            _print_times(case, rows)
+
+    def _has(self, contestant: Contestant, case: Case) -> bool:
+        reason = contestant.lacks(case)
+        if reason is not None:
+            self.lacks.setdefault(contestant.name, Counter())[reason] += 1
+            self.record.data["lacks"] = {name: dict(c) for name, c in self.lacks.items()}
+        return reason is None
+
+    def _row(self, case: Case, name: str, row: dict[str, Any]) -> dict[str, Any]:
+        contestant = self.contestants[name]
+        about = bench_errors.described(case) | {"contestant": name}
+        about |= {"default": contestant.default(case), "memory": contestant.arrays.method}
+        return about | row
+
+    def _entrant(self, contestant: Contestant, case: Case) -> bench_measure.Entrant:
+        given = self._arrays(contestant, case)
+        return bench_measure.Entrant(contestant.prepare(case, given), contestant.arrays.workspace)
+
+    def _arrays(self, contestant: Contestant, case: Case) -> dict[str, Any]:
+        """The arrays of a case on the device, kept for the next case of the same layer."""
+        if self._host[0] != case.shape:
+            self._host = case.shape, bench_cases.problem(case.shape)
+        layer = case.shape, case.precision
+        if self._taken[0] != layer:
+            self._taken = layer, {}
+        kept, method = self._taken[1], contestant.arrays.method
+        if method not in kept:
+            dtype = bench_cases.dtype(case.precision)
+            kept[method] = {
+                name: contestant.arrays.take(a.astype(dtype)) for name, a in self._host[1].items()
+            }
+        return dict(kept[method])
+
+    def _leave_out(self, what: str) -> None:
+        self.record.data.setdefault("left_out", []).append(what)
+        self.record.write()
 
 
-def problem(shape: Shape, *, exact: bool) -> dict[str, Any]:
-    """The arrays of one layer in float32: N(0, 1), or dyadic numbers, of which sums are exact."""
-    rng, (N, C, H, W) = np.random.default_rng(0), shape[1:5]
-
-    def draw(*size: int, scale: int = 1) -> Any:
-        numbers = rng.integers(-8, 9, size) / scale if exact else rng.normal(size=size)
-        return numbers.astype(np.float32)
-
-    return {
-        "grad_output": draw(N, C, H, W),
-        "x": draw(N, C, H, W),
-        "offset": draw(N, 18, H, W, scale=4),
-        "weight": draw(C, C, 3, 3),
-    }
+def _print_times(case: Case, rows: dict[str, Any]) -> None:
+    print(case)
+    for name, row in rows.items():
+        if "failed" in row:
+            print(f"  {name:26} {row['failed']}")
+            continue
+        memory = f"{row['workspace_bytes'] / 2**20:8.1f} MiB" if "workspace_bytes" in row else ""
+        print(
+            f"  {name:26} {row['median_ms']:9.3f} ms, on device {row['device_ms']:9.3f}"
+            f"  first {row['first_ms']:8.0f} {memory}"
+        )
 
 
-def calls(shape: Shape, given: dict[str, Any], module: Any, **choice: Any) -> Any:
-    """By name, ready to be made: forward, backward for each gradient alone, and for all of them."""
-    settings = {"padding": shape.dilation, "dilation": shape.dilation} | choice
-    forward = {name: a for name, a in given.items() if name != "grad_output"}
-
-    def gradient(name: str, wrt: dict[str, str]) -> Any:
-        return getattr(module.deform_conv2d_backward(**given, **settings, **wrt), name)
-
-    made = {"forward": partial(module.deform_conv2d, **forward, **settings)}
-    for name in GRADIENTS:
-        made[f"grad {name}"] = partial(gradient, name, {} if module is reference else {"wrt": name})
-    return made | {"backward": partial(gradient, "offset", {})}
-
-
-def versions(operator: str = "deform_conv2d") -> list[tuple[str, str]]:
-    """Every (backend, version) of the operator that can run here."""
-    usable = {name: b for name, b in registry.BACKENDS.items() if b.missing() is None}
-    return [
-        (name, version)
-        for name, backend in usable.items()
-        for version, operators in backend.versions().items()
-        if operator in operators
-    ]
-
-
-def check(shape: Shape, *, exact: bool) -> dict[str, dict[str, float]]:
-    """Errors of each version against the reference on one image; an exact problem must have 0."""
-    shape = shape._replace(N=1)
-    given = problem(shape, exact=exact)
-    errors: dict[str, dict[str, float]] = {}
-    expected = {name: call() for name, call in calls(shape, given, reference).items()}
-    for backend, version in versions():
-        found = calls(shape, given, gpu, backend=backend, version=version)
-        row = errors.setdefault(f"{backend} {version}", {})
-        for name, call in found.items():
-            y, right = call().astype(np.float64), expected[name].astype(np.float64)
-            if exact and not np.array_equal(y, right):
-                sys.exit(
-                    f"{backend} {version} disagrees with the reference: {name} of {shape.name}"
-                )
-            row[name] = float(np.linalg.norm(y - right) / np.linalg.norm(right))
-    return errors
+def measure(options: argparse.Namespace, at: Clock, found: bench_contestants.Field) -> int:
+    """Checks, measures, prints and writes; 1 where a version of ours is wrong."""
+    toy, quick = options.toy, options.quick
+    about = bench_record.environment(at) | {
+        "toy": toy, "quick": quick, "missing": bench_contestants.reasons(found),
+    }  # fmt: skip
+    about["commit"] = options.commit or about["commit"]
+    record = Record(bench_record.path_of(options.output, at.device, about["date"]), about)
+    record.write()
+    limits = bench_measure.Limits(rounds=options.repeats)
+    seconds = options.seconds or (QUICK_SECONDS if quick else SECONDS)
+    run = Run(at, bench_contestants.is_running(found), record, limits, seconds)
+    run.check()
+    left = " that is left" if record.data["wrong"] else ""
+    print(f"every version{left} equals the reference on exact problems; now on {at.device}")
+    where = bench_errors.cases(toy=toy)
+    run.errors(where)
+    cases = bench_cases.cases(toy=toy, quick=quick)
+    run.times(cases)
+    record.data["start"] = bench_start.measured(toy=toy, seconds=max(run.left(), 20.0))
+    record.data["ceilings"] = matmul_and_copy(at, 512, 9 * 512, 38 * 63, 5)
+    record.write()
+    run.errors(where, last=True)
+    run.times([case for case in cases if case.shape in bench_cases.QUICK], last=True)
+    record.data["complete"] = "left_out" not in record.data
+    record.data |= {"after": bench_record.state(), "seconds": seconds - run.left()}
+    record.data["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+    record.write()
+    print(record.path)
+    return 1 if record.data["wrong"] else 0
 
 
-def environment(clock: Clock) -> dict[str, Any]:
-    """What a reader needs to judge or repeat the numbers."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES.split():
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    return {
-        "device": clock.device,
-        "clock": clock.kind,
-        "simulator": arrays.simulated(),
-        "driver": _output(query),
-        "cuda_runtime": _cuda_runtime(),
-        "versions": versions,
-        "commit": _output(["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _output(command: list[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _cuda_runtime() -> int | None:
-    cupy = sys.modules.get("cupy")
-    try:
-        return None if cupy is None else int(cupy.cuda.runtime.runtimeGetVersion())
-    except Exception:  # no device, or no runtime: the record says null
-        return None
-
-
-def run(shape: Shape, clock: Clock, repeats: int) -> dict[str, Any]:
-    """One shape: the error and the times of every version, the ceilings, torchvision."""
-    errors, given = check(shape, exact=False), problem(shape, exact=False)
-    taken = {name: clock.take(a) for name, a in given.items()}
-    rows: dict[str, Any] = {}
-    for backend, version in versions():
-        name = f"{backend} {version}"
-        for part, call in calls(shape, taken, gpu, backend=backend, version=version).items():
-            row = measured(clock, call, repeats) | {"relative_error": errors[name][part]}
-            rows.setdefault(name, {})[part] = row
-            print(f"  {name:10} {part:12} {row['median_ms']:10.3f} ms  {row['relative_error']:.1e}")
-    limits = matmul_and_copy(clock, shape.C, 9 * shape.C, shape.N * shape.H * shape.W, repeats)
-    rival = torchvision(given, shape.dilation, repeats)
-    print(f"  ceilings {limits}\n  torchvision {rival}")
-    record = {"shape": shape._asdict(), "GFLOP": shape.flops / 1e9, "versions": rows}
-    return record | {"ceilings": limits, "torchvision": rival}
+def report(options: argparse.Namespace) -> int:
+    """What is made of the newest record."""
+    record = bench_record.newest(options.output)
+    if options.readme:
+        README.write_text(bench_report.with_section(README.read_text(), record))
+        print(f"{README}: {'a table' if record else 'not yet measured'}")
+    if options.plot is not None:
+        if record is None:
+            print(f"nothing to draw: there is no record in {options.output}")
+            return 1
+        bench_report.plot(record, options.plot)
+        print(options.plot)
+    if not options.summary:
+        return 0
+    if record is not None:
+        print(bench_report.comparison(record), end="\n\n")
+    verdicts = bench_targets.judged(record)
+    print(bench_targets.summary(record, verdicts))
+    return 0 if all(v.verdict == bench_targets.MET for v in verdicts) else 1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Checks, measures, prints and writes; 1 where nothing can run."""
-    parser = argparse.ArgumentParser(prog="python -m deformable_convnets.gpu.bench")
-    parser.add_argument("--toy", action="store_true", help="maps of a few pixels, wall clock")
-    parser.add_argument("--repeats", type=int, default=20, help="timed runs (default: 20)")
-    parser.add_argument("--output", type=Path, default=Path("gpu/results"), help="folder or .json")
-    options = parser.parse_args(arguments)
-    for name, backend in registry.BACKENDS.items():
-        if (missing := backend.missing()) is not None:
-            print(f"{name} is left out: {missing}")
+    """Measures, or says what was measured; 1 where nothing can run."""
+    options = _options(arguments)
+    if options.summary or options.readme or options.plot is not None:
+        return report(options)
+    found = bench_contestants.field(toy=options.toy, quick=options.quick)
+    for name, reason in bench_contestants.reasons(found).items():
+        print(f"{name} is left out: {reason}")
     chosen = clock(toy=options.toy)
-    if chosen is None or not list(versions()):
+    if chosen is None or not any(
+        map(bench_contestants.is_ours, bench_contestants.is_running(found))
+    ):
         print(f"nothing to measure: no GPU backend can run here. {registry.INSTALL}")
         return 1
-    check(TOY[0], exact=True)
-    bench_roi.check_exact(versions)
-    print(f"every version equals the reference on {TOY[0].name}; now on {chosen.device}")
-    record = environment(chosen) | {"shapes": []}
-    for shape in TOY if options.toy else SHAPES:
-        print(shape.name)
-        record["shapes"].append(run(shape, chosen, options.repeats))
-    record["roi"] = bench_roi.run(chosen, options.repeats, versions, toy=options.toy)
-    path = options.output
-    if path.suffix != ".json":
-        slug = re.sub(r"[^a-z0-9]+", "-", chosen.device.lower()).strip("-")
-        path = path / f"{slug}-{record['date'][:10]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(path)
-    return 0
+    return measure(options, chosen, found)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deformable_convnets.gpu.bench")
+    parser.add_argument("--toy", action="store_true", help="maps of a few pixels, wall clock")
+    parser.add_argument("--quick", action="store_true", help="two layers, less than two minutes")
+    parser.add_argument(
+        "--summary", action="store_true", help="the newest record: 1 if a target is missed"
+    )
+    parser.add_argument("--readme", action="store_true", help="write the README's table")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the newest record")
+    parser.add_argument("--repeats", type=int, default=20, help="rounds of a case (default: 20)")
+    parser.add_argument(
+        "--seconds", type=float, help=f"at most (default: {SECONDS:g}, {QUICK_SECONDS:g} quick)"
+    )
+    parser.add_argument("--commit", help="what the record says, where git is not there to ask")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder or .json of the record")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,46 @@
-"""How `bench` measures: clocks, the ceilings of the device, and torchvision.
+"""How `bench` takes times: one clock for all contestants of a run, and what bounds a call.
 
-Every timed call is preceded by a write of more memory than the L2 cache holds, so that no run finds
-the arrays of the one before. Frameworks are imported by the functions that measure them.
+Before every timed call more memory than the L2 cache holds is overwritten, so that no call finds
+the arrays of the one before. Two times are taken of a call, by events of the device:
+
+    the call     from a device that waits; Python, the checks and the launches are in it
+    on device    with so much work queued before it that Python is ahead; that of the kernels alone,
+                 unless the call itself waits for the device, as RoI pooling does
+
+CuPy, Numba and PyTorch launch on the same stream, the legacy default one, so one clock serves all.
 """
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import arrays
 
-SLOW_MS = 1000  # what takes longer than this is repeated three times only
+Call = Callable[[], Any]
+MOST_FILLS = 200  # that are queued before a call
 
 
 class Clock(NamedTuple):
-    """`time` gives the milliseconds of one call, `take` makes the arrays it is called with."""
+    """`time(call, ahead)` gives the milliseconds of one call; `wait` waits for the device.
+
+    ahead  milliseconds of work that the device has to do before the call; 0: it waits
+    """
 
     device: str
     kind: str
-    time: Callable[[Callable[[], Any]], float]
-    take: Callable[[Any], Any]
+    time: Callable[[Call, float], float]
+    wait: Callable[[], None]
 
 
 def clock(*, toy: bool) -> Clock | None:
     """Events of CuPy or else of Numba; the wall clock for --toy; None where there is no device."""
     if toy:
-        return Clock("toy", "wall clock", _wall_time, lambda a: a)
+        return Clock("toy", "wall clock", lambda call, ahead: _wall(call), lambda: None)
     if arrays.cupy_missing() is None:
         return _cupy_clock()
     if arrays.numba_missing() is None and not arrays.simulated():
@@ -36,10 +48,45 @@ def clock(*, toy: bool) -> Clock | None:
     return None
 
 
-def _wall_time(call: Callable[[], Any]) -> float:
+def _wall(call: Call) -> float:
     start = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - start)
+
+
+class Events(NamedTuple):
+    """What a framework does for a clock."""
+
+    fill: Call  # overwrites the L2 cache, without waiting
+    record: Call  # returns an event
+    elapsed: Callable[[Any, Any], float]  # milliseconds between two, once the second has happened
+    wait: Call
+
+
+def by_events(events: Events) -> Callable[[Call, float], float]:
+    """The method `time` of a clock."""
+
+    def fills(number: int) -> float:
+        start = events.record()
+        for _ in range(number):
+            events.fill()
+        return events.elapsed(start, events.record()) / number
+
+    fills(3)
+    one = max(fills(10), 1e-3)
+
+    def timed(call: Call, ahead: float) -> float:
+        for _ in range(1 + min(int(np.ceil(ahead / one)), MOST_FILLS)):
+            events.fill()
+        if not ahead:
+            events.wait()
+        start = events.record()
+        result = call()
+        taken = events.elapsed(start, events.record())
+        del result
+        return taken
+
+    return timed
 
 
 def _cupy_clock() -> Clock:
@@ -49,17 +96,18 @@ def _cupy_clock() -> Clock:
     properties = cupy.cuda.runtime.getDeviceProperties(number)
     cache = cupy.zeros(max(4 * int(properties.get("l2CacheSize", 0)), 2**28), dtype=cupy.uint8)
 
-    def timed(call: Callable[[], Any]) -> float:
-        cache.fill(1)
-        start, end = cupy.cuda.Event(), cupy.cuda.Event()
-        start.record()
-        result = call()
-        end.record()
+    def record() -> Any:
+        event = cupy.cuda.Event()
+        event.record()
+        return event
+
+    def elapsed(start: Any, end: Any) -> float:
         end.synchronize()
-        del result
         return float(cupy.cuda.get_elapsed_time(start, end))
 
-    return Clock(properties["name"].decode(), "CuPy events", timed, cupy.asarray)
+    wait = cupy.cuda.runtime.deviceSynchronize
+    timed = by_events(Events(lambda: cache.fill(1), record, elapsed, wait))
+    return Clock(properties["name"].decode(), "CuPy events", timed, wait)
 
 
 def _numba_clock() -> Clock:
@@ -68,28 +116,44 @@ def _numba_clock() -> Clock:
 
     cache = launch.empty((2**26,), np.float32)
 
-    def timed(call: Callable[[], Any]) -> float:
-        launch.launch(launch.fill, cache.size, cache, np.float32(1))
-        start, end = cuda.event(), cuda.event()
-        start.record()
-        result = call()
-        end.record()
+    def record() -> Any:
+        event = cuda.event()
+        event.record()
+        return event
+
+    def elapsed(start: Any, end: Any) -> float:
         end.synchronize()
-        del result
         return float(cuda.event_elapsed_time(start, end))
+
+    def fill() -> None:
+        launch.launch(launch.fill, cache.size, cache, np.float32(1))
 
     name = cuda.get_current_device().name
     name = name.decode() if isinstance(name, bytes) else str(name)
-    return Clock(name, "Numba events", timed, arrays.to_numba)
+    timed = by_events(Events(fill, record, elapsed, cuda.synchronize))
+    return Clock(name, "Numba events", timed, cuda.synchronize)
 
 
-def measured(clock: Clock, call: Callable[[], Any], repeats: int) -> dict[str, float]:
-    """Two runs to warm up, the first of which compiles, then median and least of `repeats`."""
-    clock.time(call)
-    if clock.time(call) > SLOW_MS:
-        repeats = min(repeats, 3)
-    times = [clock.time(call) for _ in range(repeats)]
-    return {"median_ms": float(np.median(times)), "min_ms": min(times), "repeats": repeats}
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in a block that takes longer, once Python has its turn.
+
+    A kernel is not stopped. Only in the main thread of a system with signals; elsewhere no limit.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def late(*_: Any) -> None:
+        raise TimeoutError(f"it took longer than {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def matmul_and_copy(clock: Clock, m: int, k: int, n: int, repeats: int) -> dict[str, Any]:
@@ -98,57 +162,18 @@ def matmul_and_copy(clock: Clock, m: int, k: int, n: int, repeats: int) -> dict[
         return {"missing": "CuPy, whose copy and matrix product are the ceilings"}
     import cupy
 
+    def least(call: Call) -> float:
+        return min([clock.time(call, 1.0) for _ in range(repeats + 2)][2:])
+
     source = cupy.ones(2**28, dtype=cupy.float32)
     target = cupy.empty_like(source)
-    copy = measured(clock, lambda: cupy.copyto(target, source), repeats)
-    weight = cupy.ones((m, k), dtype=cupy.float32)
-    columns = cupy.ones((k, n), dtype=cupy.float32)
-    product = measured(clock, lambda: cupy.matmul(weight, columns), repeats)
+    copy = least(lambda: cupy.copyto(target, source))
+    rng = np.random.default_rng(0)  # not zeros, which are multiplied faster
+    weight = cupy.asarray(rng.standard_normal((m, k), np.float32))
+    columns = cupy.asarray(rng.standard_normal((k, n), np.float32))
+    product = least(lambda: cupy.matmul(weight, columns))
     return {
-        "copy_GB_per_s": 2 * source.nbytes / copy["min_ms"] / 1e6,
-        "matmul_TFLOP_per_s": 2 * m * k * n / product["min_ms"] / 1e9,
-        "matmul": product,
+        "copy_GB_per_s": 2 * source.nbytes / copy / 1e6,
+        "matmul_TFLOP_per_s": 2 * m * k * n / product / 1e9,
+        "matmul": [m, k, n],
     }
-
-
-def torchvision(arrays: dict[str, Any], dilation: int, repeats: int) -> dict[str, Any]:
-    """torchvision.ops.deform_conv2d on the same arrays, with TF32 off, by PyTorch's events.
-
-    Its backward pass computes all gradients.
-    """
-    try:
-        torch, ops = import_module("torch"), import_module("torchvision.ops")
-    except ImportError as error:
-        return {"missing": str(error)}
-    if not torch.cuda.is_available():
-        return {"missing": "PyTorch finds no CUDA device"}
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    given = {name: torch.from_numpy(a).cuda() for name, a in arrays.items()}
-    grad_output = given.pop("grad_output")
-    cache = torch.empty(2**26, device="cuda")
-
-    def forward() -> Any:
-        return ops.deform_conv2d(
-            given["x"], given["offset"], given["weight"],
-            padding=dilation, dilation=dilation,
-        )  # fmt: skip
-
-    def timed(call: Callable[[], Any]) -> float:
-        cache.fill_(1)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end))
-
-    events = Clock("", "PyTorch events", timed, lambda a: a)
-    rows = {"forward": measured(events, forward, repeats)}
-    leaves = [a.requires_grad_() for a in given.values()]
-    y = forward()
-
-    def backward() -> Any:
-        return torch.autograd.grad(y, leaves, grad_output, retain_graph=True)
-
-    return rows | {"backward": measured(events, backward, repeats)}

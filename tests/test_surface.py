@@ -59,8 +59,7 @@ ALLOWED = {  # what each part may import, besides the standard library and itsel
 SHARED = {"checks", "geometry", "roi_checks"}  # the modules of `reference` that `gpu` may use
 SHARED_CLASSES = re.compile(r"\w+Grads|Border|Rule|Side")  # and these types from any of them
 CALLS_IT = {  # may call the reference: two judge kernels by it, one runs it on the CPU
-    "gpu/bench.py",
-    "gpu/bench_roi.py",
+    "gpu/bench_errors.py",
     "gpu/torch/operators.py",
 }
 
@@ -237,7 +236,7 @@ def test_import_complaints_complain(path: str, source: str) -> None:
         ("gpu/operators.py", "from deformable_convnets.reference import checks, DeformConvGrads"),
         ("gpu/numba_kernels/sample.py", "from numba import cuda\nfrom ..arrays import stream"),
         ("gpu/numba_kernels/sample.py", "from ...reference.geometry import Geometry"),
-        ("gpu/bench.py", "from deformable_convnets import reference"),
+        ("gpu/bench_errors.py", "from deformable_convnets import reference"),
         ("gpu/torch/operators.py", "import torch\nfrom deformable_convnets import gpu, reference"),
     ],
 )

@@ -71,8 +71,9 @@ for name in ("roi_pool", "deform_roi_pool", "ps_roi_pool", "deform_ps_roi_pool")
     FORWARD[name], BACKWARD[f"{name}_backward"] = roi_pool.roi_pool, roi_pool.roi_pool_backward
 
 
-def operators(device: Any, missing: Callable[[int | None], str | None] = lambda device: None
-              ) -> dict[str, Version]:
+def operators(
+    device: Any, missing: Callable[[int | None], str | None] = lambda device: None
+) -> dict[str, Version]:
     """Every operator by name, as `registry` wants them; `missing` says why none can run."""
 
     def version(run: Any, takes: frozenset[str], deterministic: bool) -> Version:
