@@ -75,8 +75,8 @@ def _origin(record: Data) -> list[str]:
     unfinished += "" if record["complete"] else " The run was cut short."
     return [
         f"Measured on {record['date'][:10]} at commit {record['commit']}, with PyTorch"
-        f" {versions['torch']} and CuPy {cupy}.{unfinished}",
-        f"([all figures]({(FOLDER / Path(record['path']).name).as_posix()})).",
+        f" {versions['torch']} and CuPy {cupy}",
+        f"([all figures]({(FOLDER / Path(record['path']).name).as_posix()})).{unfinished}",
     ]
 
 

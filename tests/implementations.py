@@ -1,8 +1,8 @@
 """The registry: every implementation of the operators that the tests hold to the laws.
 
-The reference, each version of each GPU backend by name, the CuPy array program on NumPy arrays and
-the kernels of CUDA C++ on the CPU: all enter the same tests. A version enters by being registered
-in `gpu`.
+The reference, each version of each GPU backend by name, and beside them the CuPy array program on
+NumPy arrays, and the kernels of Numba and of CUDA C++ on the CPU: all enter the same tests. A
+version enters by being registered in `gpu`.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import devices
+import numba_on_cpu
 import numpy as np
 from cuda_on_cpu import builds
 from cuda_on_cpu.cpu_device import CpuDevice
@@ -19,21 +20,28 @@ from deformable_convnets.gpu import registry
 from deformable_convnets.gpu.cupy_kernels import array_program, cuda_program
 from deformable_convnets.reference.oracle.implementation import NAMES, REFERENCE, Implementation
 
+NUMBA_V2 = tuple(
+    name
+    for name in NAMES
+    if name.startswith(("sample", "deform_conv2d")) or name.endswith("pool_backward")
+)
 OFFERED = {
     ("numba", "v1"): NAMES,
-    ("numba", "v2"): tuple(
-        name
-        for name in NAMES
-        if name.startswith(("sample", "deform_conv2d")) or name.endswith("pool_backward")
-    ),
+    ("numba", "v2"): NUMBA_V2,
+    ("numba-on-cpu", "v1"): NAMES,
+    ("numba-on-cpu", "v2"): NUMBA_V2,
     ("cupy", "v1"): NAMES,
     ("cupy", "v2"): NAMES,
     ("numpy", "v1"): NAMES,
     ("cuda-on-cpu", "v2"): NAMES,
 }
-EXAMPLES = {"numba": 5 if devices.simulated() else 100, "cuda-on-cpu": 20}
-DTYPES = {"cuda-on-cpu": ("float32", "float64")}  # the others: test_cuda_precision
+EXAMPLES = {"numba": 2 if devices.simulated() else 100, "cuda-on-cpu": 20, "numba-on-cpu": 50}
+DTYPES = {
+    "cuda-on-cpu": ("float32", "float64"),  # the others: test_cuda_precision
+    "numba-on-cpu": ("float32", "float64"),  # Numba has no float16 on the CPU
+}
 registry.BACKENDS["numpy"] = registry.Backend(lambda: {"v1": array_program.operators(np)})
+registry.BACKENDS["numba-on-cpu"] = numba_on_cpu.backend()
 registry.BACKENDS["cuda-on-cpu"] = registry.Backend(
     lambda: {"v2": cuda_program.operators(CpuDevice(watched=True))}
 )
@@ -73,7 +81,7 @@ def version(backend, name):
 
 MISSING = {
     "numba": devices.numba_missing, "cupy": devices.cupy_missing, "numpy": str,
-    "cuda-on-cpu": builds.missing,
+    "cuda-on-cpu": builds.missing, "numba-on-cpu": numba_on_cpu.missing,
 }  # fmt: skip
 ENTRIES = {"reference": Entry(REFERENCE)} | {
     f"{backend} {name}": Entry(version(backend, name), backend, MISSING[backend])

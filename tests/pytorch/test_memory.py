@@ -6,9 +6,10 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from deformable_convnets.gpu import frameworks
+
+torch = pytest.importorskip("torch", reason="torch is in no extra; `make test-torch` installs it")
 
 
 class Array:
