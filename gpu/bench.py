@@ -201,7 +201,11 @@ def report(options: argparse.Namespace) -> int:
         if record is None:
             print(f"nothing to draw: there is no record in {options.output}")
             return 1
-        bench_report.plot(record, options.plot)
+        try:
+            bench_report.plot(record, options.plot)
+        except RuntimeError as error:
+            print(error)
+            return 1
         print(options.plot)
     if not options.summary:
         return 0

@@ -263,10 +263,13 @@ def test_the_plot_has_a_bar_for_each_ratio(tmp_path, capsys):
     assert "there is no record" in capsys.readouterr().out
 
 
-def test_a_plot_without_matplotlib_says_what_it_needs(monkeypatch, tmp_path):
+def test_a_plot_without_matplotlib_says_what_it_needs(monkeypatch, tmp_path, capsys):
     def absent(name):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(bench_report, "import_module", absent)
     with pytest.raises(RuntimeError, match="--plot needs Matplotlib"):
         bench_report.plot(good(), tmp_path / "speed.svg")
+    folder = kept(tmp_path, good())
+    assert bench.main(["--plot", str(tmp_path / "speed.svg"), "--output", folder]) == 1
+    assert "--plot needs Matplotlib" in capsys.readouterr().out

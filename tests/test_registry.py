@@ -5,7 +5,7 @@ import pytest
 
 from deformable_convnets.gpu import registry
 
-BACKENDS = dict(implementations.OFFERED)  # a version of each
+BACKENDS = dict(implementations.OFFERED.keys())  # a version of each
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
