@@ -1,6 +1,8 @@
 """The operators of `reference` on NVIDIA GPUs: the same names, arguments, results and errors.
 
-Arrays of NumPy, CuPy, Numba, PyTorch and JAX go in, and arrays like x come out; see `arrays`.
+Arrays of NumPy, CuPy, Numba, PyTorch and JAX go in, and arrays like x come out; see `arrays`. A
+tensor of PyTorch's that requires a gradient is detached: `gpu.torch` has operators with autograd.
+The keywords that choose an implementation are in the head of `operators`.
 Importing this package needs no GPU and imports neither Numba nor CuPy: the first call does, and
 raises one RuntimeError where neither can run.
 """

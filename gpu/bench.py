@@ -194,6 +194,9 @@ def measure(options: argparse.Namespace, at: Clock, found: bench_contestants.Fie
 def report(options: argparse.Namespace) -> int:
     """What is made of the newest record."""
     record = bench_record.newest(options.output)
+    if options.readme and not README.exists():
+        print(f"there is no {README} in {Path.cwd()}: --readme is for a checkout")
+        return 1
     if options.readme:
         README.write_text(bench_report.with_section(README.read_text(), record))
         print(f"{README}: {'a table' if record else 'not yet measured'}")
@@ -238,8 +241,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="maps of a few pixels, wall clock")
     parser.add_argument("--quick", action="store_true", help="two layers, less than two minutes")
     parser.add_argument(
-        "--summary", action="store_true", help="the newest record: 1 if a target is missed"
-    )
+        "--summary",
+        action="store_true",
+        help="the newest record: ends with 1 if a target is missed or not measured",
+    )  # fmt: skip
     parser.add_argument("--readme", action="store_true", help="write the README's table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the newest record")
     parser.add_argument("--repeats", type=int, default=20, help="rounds of a case (default: 20)")

@@ -99,8 +99,8 @@ BACKENDS: dict[str, Backend] = {
 
 PRECISIONS = ("exact", "tf32")
 INSTALL = (
-    'Install with pip install "deformable-convnets[gpu]" for CUDA 13, or'
-    ' pip install "deformable-convnets[gpu-cuda12]" for CUDA 12, on a machine with an NVIDIA GPU'
+    "In a checkout, install with pip install '.[gpu]' for CUDA 13, or"
+    " pip install '.[gpu-cuda12]' for CUDA 12, on a machine with an NVIDIA GPU"
     " and its driver; or install numba-cuda alone and set NUMBA_ENABLE_CUDASIM=1 before Python"
     " starts, to run the Numba kernels,"
     " slowly, in a simulator on the CPU"
@@ -122,11 +122,11 @@ def check(choice: Choice) -> None:
     if not (
         limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)
     ):
-        raise ValueError(f"workspace_limit is {limit!r}, expected a number of bytes or None")
+        raise ValueError(f"workspace_limit is {limit!r}, expected bytes, 1 or more, or None")
     if not (choice.backend is None or _names_one(choice.backend, BACKENDS)):
         raise ValueError(
-            f"backend is {choice.backend!r}, expected {either(BACKENDS)} or None, the fastest that"
-            " can run"
+            f"backend is {choice.backend!r}, expected {either(BACKENDS)} or None, the first that"
+            " can run and has what is asked for"
         )
     if not (choice.version is None or isinstance(choice.version, str)):
         raise ValueError(

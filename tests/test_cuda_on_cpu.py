@@ -1,8 +1,9 @@
 """The shim that runs CUDA C++ on the CPU: what it computes, and that it sees what is wrong.
 
-Each mutant is a kernel with one text changed, as a slip would. It has to be caught: by a wrong
-result on an exact problem, or by the shim, which sees two threads use one number with no barrier
-between them, an access out of bounds, and a shuffle that not all threads of a warp come to.
+What kernels have to compute is in test_laws, under the name cuda-on-cpu. Each mutant is a kernel
+with one text changed, as a slip would. It has to be caught: by a wrong result on an exact problem,
+or by the shim, which sees two threads use one number with no barrier between them, an access out
+of bounds, and a shuffle that not all threads of a warp come to.
 """
 
 import numpy as np

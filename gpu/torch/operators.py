@@ -96,7 +96,8 @@ class Operator:
 
     def _fake(self, *args: Any) -> Tensor:
         given, settings = self._split(args)
-        settings = {name: value for name, value in settings.items() if name not in CHOICE}
+        choice = {name: settings.pop(name) for name in CHOICE}
+        registry.check(registry.Choice(**choice, dtype=_named(given["x"])))
         return given["x"].new_empty(_output_shape(given, _checked(given, settings)))
 
     def _autocast(self, device: str, *args: Any) -> Any:
@@ -172,6 +173,11 @@ def _result(a: Any, like: Tensor) -> Tensor:
     """A result as a contiguous tensor of the dtype of its argument, or of x."""
     tensor = torch.from_numpy(a) if isinstance(a, np.ndarray) else a
     return tensor.to(like.dtype).contiguous()
+
+
+def _named(a: Tensor) -> str:
+    """The dtype as the registry names it."""
+    return str(a.dtype).removeprefix("torch.")
 
 
 def _output_shape(given: Named, at: Any) -> tuple[int, ...]:

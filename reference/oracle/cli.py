@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reports(parsed: argparse.Namespace) -> Iterator[Report]:
     if find_spec("hypothesis") is None:
-        raise ValueError("Hypothesis is not installed: pip install 'deformable-convnets[oracle]'")
+        raise ValueError("Hypothesis is not installed: pip install '.[oracle]'")
     if parsed.time_limit <= 0:
         raise ValueError(f"--time-limit is {parsed.time_limit:g}, expected more than 0 seconds")
     for path in filter(None, (parsed.html, parsed.json)):

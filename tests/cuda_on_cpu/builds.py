@@ -11,7 +11,8 @@ from pathlib import Path
 from deformable_convnets.gpu.cupy_kernels import compiler
 
 HERE = Path(__file__).parent
-OPTIONS = ("-std=c++20", "-O1", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w")
+OPTIONS = ("-std=c++20", "-O1", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w",
+           "-fmax-errors=3")  # fmt: skip
 
 
 def missing():

@@ -273,5 +273,5 @@ def _hint(name: str) -> str:
     elif peer.packages:
         where = f"pip install {peer.packages}"
     else:
-        where = 'pip install "deformable-convnets[gpu]"'
+        where = "pip install '.[gpu]'"
     return f"{where}; --python names another Python"
