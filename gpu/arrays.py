@@ -233,11 +233,11 @@ def on_cupy(place: Place) -> Iterator[None]:
 @contextmanager
 def _told_of_memory() -> Iterator[None]:
     """CuPy's error, which says how many bytes were wanted, as a MemoryError."""
-    from cupy.cuda.memory import OutOfMemoryError
+    import cupy
 
     try:
         yield
-    except OutOfMemoryError as error:
+    except cupy.cuda.memory.OutOfMemoryError as error:
         raise MemoryError(f"{error}; a smaller workspace_limit may help") from error
 
 

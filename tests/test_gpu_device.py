@@ -158,7 +158,7 @@ def arrays_of(request, runnable):
     return FRAMEWORKS[request.param]()
 
 
-@pytest.fixture(params=[key for key in OFFERED if key[0] != "numpy"], ids=" ".join)
+@pytest.fixture(params=[key for key in OFFERED if key[0] in ("numba", "cupy")], ids=" ".join)
 def implementation(request, runnable):
     runnable(ENTRIES[" ".join(request.param)])
     return request.param

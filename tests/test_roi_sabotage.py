@@ -199,7 +199,7 @@ ROI_SABOTAGE = [
     Row("rounded_points_stay_within_bounds", "gradient of the offset off by a hundredth", on_grads(
         lambda grads, **_: offset_of(grads, lambda a: a * a.dtype.type(1.01)), PS),
         PS, "offset"),
-    *[Row("bins_end_with_their_roi", "bins end at i (h / k)",
+    *[Row("bins_end_with_their_roi", f"bins end at i (h / k), {dtype}",
           in_ps(ends_at_i_times_the_width), PS, dtype=dtype) for dtype in ("float32", "float64")],
     Row("bins_end_with_their_roi", "bins end at i (h / k) in the gradients",
         on_arguments(ends_at_i_times_the_width, BACK), PS, "x"),

@@ -101,8 +101,9 @@ def _sides(rng: np.random.Generator, s: RoiShape, axis: int, at: Rule) -> tuple[
 def _some_inverted(rng: np.random.Generator, length: Array, k: int, at: Rule) -> Array:
     if "inverted or empty rois" in at.without:
         return length
-    least = -1 / 4 if at.bins == "paper" else 0.0
-    inverted = rng.choice([0.0, -k * at.points, least])
+    inverted = np.full(len(length), rng.choice([0.0, -k * at.points]))
+    if at.bins == "paper":
+        inverted[1::2] /= 4 * k * at.points  # a quarter: floor and ceil would count one
     return np.where(rng.random(len(length)) < 1 / 8, inverted, length)
 
 

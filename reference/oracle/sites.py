@@ -128,6 +128,7 @@ def _of_bin(operator: str, a: dict[str, Any], name: str, at: tuple[int, ...]) ->
 def _line(geometry: Any, i: int, length: float, k: int) -> Array:
     """The points of bin i of k on one axis, from the start of the RoI: see `roi_points`."""
     if geometry.bins == "paper":
+        length = max(length, 0)  # an inverted RoI has no points
         return np.arange(np.floor(i * length / k), np.ceil((i + 1) * length / k))
     half = 0.5 if geometry.bins == "align" else 0.0
     return i * length / k + (np.arange(geometry.samples) + half) * length / k / geometry.samples
