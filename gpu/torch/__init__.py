@@ -1,4 +1,4 @@
-"""The operators as PyTorch's own, with gradients: functions, modules, `torch.library` operators.
+"""The operators as PyTorch's own, with gradients: functions, modules, and operators that compile.
 
 x on the CPU   computed by `reference` through NumPy, without a copy; every gradient, wanted or not
 x on CUDA      computed by `gpu`, without a copy, on the current stream; only the gradients that are

@@ -1,4 +1,4 @@
-"""The operators of torch.library, each with its gradient: plumbing, without arithmetic.
+"""The operators as PyTorch registers them, each with its gradient: plumbing, without arithmetic.
 
 apply      a call of a function: checked, its settings as a schema has them, given to the operator
 Operator   an operator and its gradient: what they compute, shapes, derivative, autocast
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from deformable_convnets import gpu, reference
 from deformable_convnets.reference import checks, geometry, roi_checks
 
 from .. import arrays, frameworks, registry
 
-LIBRARY = torch.library.Library("deformable_convnets", "FRAGMENT")
+LIBRARY = library.Library("deformable_convnets", "FRAGMENT")
 DEVICES = ("cpu", "cuda")
 PAIRS = ("stride", "dilation", "output_size", "group_size", "part_size")
 COORDINATES = ("offset", "rois")  # stay in float32, for what 16 bits cannot say of a position
@@ -58,7 +58,7 @@ def apply(name: str, given: Named, settings: Named, choice: tuple[Any, ...]) -> 
 
 
 class Operator:
-    """An operator and its gradient as two of torch.library; their schemas have no defaults."""
+    """An operator and its gradient as two of PyTorch; their schemas have no defaults."""
 
     def __init__(self, name: str, tensors: str, settings: str):
         self.name = name
@@ -77,7 +77,7 @@ class Operator:
         self.backward.register_autograd(self._refuse)
 
     def _define(self, suffix: str, schema: str, run: Any) -> Any:
-        return torch.library.custom_op(
+        return library.custom_op(
             f"deformable_convnets::{self.name}{suffix}", run,
             mutates_args=(), device_types=DEVICES, schema=schema,
         )  # fmt: skip

@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from . import builds
+from .builds import library as built
 
 THREADS = 64
 MOST_BLOCKS = 2  # so that grid-stride loops go round
@@ -53,7 +53,7 @@ class CpuDevice:
 
     def run_blocks(self, source, kernel, build, blocks, threads, *arguments):
         mutation = self.mutation if self.mutation and self._concerns(source) else None
-        library = builds.library(source, build, mutation)
+        library = built(source, build, mutation)
         grid = (ctypes.c_uint * 3)(min(blocks, MOST_BLOCKS), 1, 1)
         block = (ctypes.c_uint * 3)(*threads, *(1,) * (3 - len(threads)))
         values = [_value(a) for a in arguments]

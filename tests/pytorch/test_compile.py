@@ -4,6 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is in no extra; `make test-torch` installs it")
 
+from torch import library  # noqa: E402
+
 from deformable_convnets.gpu import torch as ours  # noqa: E402
 from deformable_convnets.gpu.torch import operators  # noqa: E402
 from pytorch.cases import NAMES, assert_same, whole  # noqa: E402
@@ -19,13 +21,13 @@ def test_opcheck(name):
     for case in (whole(name, "float32"), whole(name, "float64")):
         tensors = case.tensors()
         arguments = case.schema_arguments(tensors)
-        torch.library.opcheck(getattr(OPS, name).default, arguments)
+        library.opcheck(getattr(OPS, name).default, arguments)
         wrt = [n for n, a in tensors.items() if a.requires_grad]
         arguments = case.schema_arguments({n: a.detach() for n, a in tensors.items()})
         grad = torch.from_numpy(case.grad_output)
         backward = getattr(OPS, f"{name}_backward").default
-        torch.library.opcheck(backward, (grad, *arguments, wrt))
-        torch.library.opcheck(backward, (grad, *arguments, wrt[:1]))
+        library.opcheck(backward, (grad, *arguments, wrt))
+        library.opcheck(backward, (grad, *arguments, wrt[:1]))
 
 
 def test_opcheck_sees_other_strides(monkeypatch):
@@ -38,7 +40,7 @@ def test_opcheck_sees_other_strides(monkeypatch):
     monkeypatch.setattr(operators, "_result", channels_last)
     arguments = case.schema_arguments(case.tensors())
     with pytest.raises(Exception, match=r"opcheck.*[Ss]tride"):
-        torch.library.opcheck(OPS.deform_conv2d.default, arguments, test_utils="test_faketensor")
+        library.opcheck(OPS.deform_conv2d.default, arguments, test_utils="test_faketensor")
 
 
 @every_name
