@@ -140,7 +140,7 @@ EXERCISES = sorted(helper("exercises").EXERCISES)
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_solution_is_right(name):
-    verdict = helper("exercises").verdict(name, getattr(helper("solutions"), name))
+    verdict = helper("exercises").verdict(name, helper("solutions").solution(name))
     assert verdict.startswith(f"{name}: right"), verdict
 
 
@@ -237,10 +237,10 @@ WRONG = {  # solution, what is put in place of what, and what the check then has
 @pytest.mark.parametrize("case", WRONG)
 def test_a_spoilt_solution_is_diagnosed(case):
     name, right, wrong, words = WRONG[case]
-    solutions = helper("solutions")
-    source = inspect.getsource(getattr(solutions, name))
+    solution = helper("solutions").solution(name)
+    source = inspect.getsource(solution)
     assert source.count(right) == 1
-    scope = copy.copy(vars(solutions))
+    scope = copy.copy(solution.__globals__)
     exec(source.replace(right, wrong), scope)
     assert words in helper("exercises").verdict(name, scope[name])
 

@@ -1,21 +1,10 @@
-"""The exercises: `check` compares an answer with the oracle and names the mistake it finds.
+"""The exercises of notebooks 1 to 4, and those of 13; see `exercises`."""
 
-    exercises.check("grid", grid)     right, not filled in yet, or "your result equals ..."
-    exercises.hint("grid")            the next hint
+import deformable_convnets.reference as reference
+from deformable_convnets.reference.oracle.mistakes import Mistake
 
-The problems are drawn from seeds that the notebooks do not show. The known mistakes are those of
-`deformable_convnets.reference.oracle.mistakes`; a few exercises add their own. Those on RoI pooling
-are in `roi_exercises`.
-"""
-
-import zlib
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-import roi_exercises
-from grading import Exercise, complaint, of_operator
-from problems import (
+from .grading import Exercise, of_operator
+from .problems import (
     backward,
     backward_at_zero,
     crosses,
@@ -32,48 +21,6 @@ from problems import (
     where,
     which_library,
 )
-
-import deformable_convnets.reference as reference
-from deformable_convnets.reference.oracle.mistakes import Mistake
-
-
-def verdict(name: str, answer: Callable[..., Any]) -> str:
-    """What `check` says."""
-    exercise = named(name)
-    for i in range(exercise.problems):
-        args = exercise.problem(np.random.default_rng(zlib.crc32(f"{name} {i}".encode())))
-        try:
-            result = answer(*(a.copy() if isinstance(a, np.ndarray) else a for a in args))
-        except NotImplementedError:
-            result = NotImplemented
-        except Exception as error:
-            return f"{name}: your function raised {type(error).__name__}: {error}"
-        if result is NotImplemented:
-            return f"{name}: not filled in yet. For a hint: exercises.hint({name!r})"
-        problem = complaint(exercise, result, args)
-        if problem:
-            return f"{name}: not yet. {problem}"
-    return f"{name}: right, on {exercise.problems} hidden problems."
-
-
-def named(name: str) -> Exercise:
-    """The exercise of this name."""
-    if name not in EXERCISES:
-        raise ValueError(f"there is no exercise {name!r}, only {', '.join(EXERCISES)}")
-    return EXERCISES[name]
-
-
-def check(name: str, answer: Callable[..., Any]) -> None:
-    """Compare an answer with the oracle, and say what is the matter with it."""
-    print(verdict(name, answer))
-
-
-def hint(name: str) -> None:
-    """The next hint; after the last one, it again."""
-    exercise = named(name)
-    print(exercise.hints[min(exercise.hinted, len(exercise.hints) - 1)])
-    exercise.hinted += 1
-
 
 EXERCISES = {
     "grid": Exercise(
@@ -215,4 +162,3 @@ EXERCISES = {
 # The operator's own mistake visits the samples pixel by pixel, a learner's tap by tap.
 OVERWRITING = Mistake("a gradient of x that overwrites instead of adding", overwritten)
 EXERCISES["input_gradient"].wrong += (OVERWRITING,)
-EXERCISES |= roi_exercises.EXERCISES

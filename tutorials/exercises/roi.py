@@ -1,10 +1,11 @@
 """The exercises of notebook 7, on RoI pooling; see `exercises`."""
 
 import numpy as np
-from grading import Exercise, of_operator
 
 import deformable_convnets.reference as reference
 from deformable_convnets.reference.oracle.mistakes import MISTAKES, Mistake
+
+from .grading import Exercise, of_operator
 
 
 def boxes(rng, R=3):
