@@ -12,7 +12,11 @@ from cuda_on_cpu.cpu_device import CpuDevice
 
 from deformable_convnets import gpu, reference
 from deformable_convnets.gpu import registry
-from deformable_convnets.gpu.cupy_kernels import cuda_program, deform_conv
+from deformable_convnets.gpu.cupy_kernels import (
+    cuda_program,
+    deform_conv,
+    deform_conv_backward,
+)
 
 WRT = ("x", "offset", "weight", "bias", "mask")
 
@@ -116,22 +120,25 @@ def test_chunks_of_any_size(offered, monkeypatch, limit, deterministic):
 
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_memory_stays_below_its_limit(offered, channels_last, deterministic):
-    """All that is alive at once beside the results, which are not of the workspace."""
+@pytest.mark.parametrize("usual", [False, True])
+def test_memory_stays_below_its_limit(offered, monkeypatch, usual, channels_last, deterministic):
+    """All that is alive at once beside the results; usual: the limit where none is asked for."""
+    monkeypatch.setattr(deform_conv, "ENOUGH", 20)
     given, grad = problem(N=4, C=16, size=(20, 20), O=8)
     if channels_last:
         given["x"] = last(given["x"])
     for limit in (400_000, 1_000_000):
+        monkeypatch.setattr(deform_conv, "WORKSPACE", limit if usual else 1)
+        monkeypatch.setattr(deform_conv_backward, "BACKWARD_WORKSPACE", limit if usual else 1)
+        asked = {} if usual else {"workspace_limit": limit}
         for forward in (True, False):
             device = offered()
             if forward:
-                y = gpu.deform_conv2d(**given, backend="counted", workspace_limit=limit)
-                results = y.nbytes
+                results = gpu.deform_conv2d(**given, backend="counted", **asked).nbytes
             else:
                 grads = gpu.deform_conv2d_backward(
-                    grad, **given, backend="counted", workspace_limit=limit,
-                    deterministic=deterministic,
-                )  # fmt: skip
+                    grad, **given, backend="counted", deterministic=deterministic, **asked
+                )
                 results = sum(a.nbytes for a in grads)
             assert limit / 4 < device.most - results <= limit
             assert len(device.kernels) > 5

@@ -21,11 +21,11 @@ from deformable_convnets.reference.geometry import Geometry
 from . import layout
 from .build import Build, build, lanes_for
 
-WORKSPACE = 24 * 2**20  # bytes of a chunk, whose columns then stay in the L2 cache of an H100
+WORKSPACE = 24 * 2**20  # bytes of a call: the columns of a chunk stay in the L2 cache of an H100
 BACKWARD_WORKSPACE = 64 * 2**20
 LARGEST = 2**30  # numbers of an array that 32 bits count, with room for a step beyond the end
 ENOUGH = 1024  # pixels of a chunk that give the matrix products rows for most of a device
-SMALLEST_CHUNK = 128  # the same where memory is limited
+SMALLEST_CHUNK = 128  # the same where the caller limits memory
 
 SHAPE = np.dtype(
     [(name, np.int32) for name in (
@@ -93,15 +93,13 @@ class Convolution:
                per_pixel: int) -> Any:  # fmt: skip
         """Groups of images, each with its chunks of pixels.
 
-        They need `limit` bytes, with `fixed` ones and images, if one image and SMALLEST_CHUNK
-        pixels do. Without a limit the images of a group and each chunk need `usual` bytes, if one
-        image and ENOUGH pixels do.
+        All that lives at once needs `limit` bytes, or the `usual` ones, if one image and a chunk
+        of SMALLEST_CHUNK pixels do, or one of ENOUGH pixels without a limit.
         """
-        rest = usual if limit is None else max(limit - fixed, 0)
-        images = (rest if limit is None else rest // 2) // max(per_image, 1)
-        images = min(max(images, 1), self.N)
-        room = rest if limit is None else rest - images * per_image
-        pixels = max(room // per_pixel, ENOUGH if limit is None else SMALLEST_CHUNK)
+        smallest = ENOUGH if limit is None else SMALLEST_CHUNK
+        rest = max((usual if limit is None else limit) - fixed, 0)
+        images = min(max(rest // 2 // max(per_image, 1), 1), self.N)
+        pixels = max((rest - images * per_image) // per_pixel, smallest)
         most = 2**31 if self.build.wide else LARGEST  # a corner of a point has 32 bits in a key
         across = 4 * self.K if self.build.wide else max(self.K * self.C, 8 * self.fields)
         pixels = max(min(pixels, most // across), 1)
