@@ -25,7 +25,7 @@ GPU := $(if $(CUDA),$(if $(filter 12,$(CUDA)),+gpu-cuda12,+gpu))
 FILES := $(shell find reference gpu -type f ! -path '*__pycache__*' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 # An installed set of extras is an empty file named after it: .venv/.installed/tutorials+gpu-123
 LAB = $(VENV)/.installed/tutorials$(GPU)-$(FILES)
-TEST = $(VENV)/.installed/test+lint$(GPU)-$(FILES)
+TEST = $(VENV)/.installed/test+lint$(or $(GPU),+compile)-$(FILES)
 TORCH = .venv-torch/.installed/oracle$(GPU)-$(FILES)
 # Options of pip, such as an index with PyTorch's build for the CPU; PyPI's brings CUDA, 6 GB.
 TORCH_INDEX =

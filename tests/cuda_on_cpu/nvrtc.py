@@ -16,7 +16,11 @@ def library():
     spec = find_spec("nvidia")
     places = [] if spec is None else spec.submodule_search_locations
     found = [f for place in places for f in sorted(Path(place).rglob("libnvrtc.so.*"))]
-    return ctypes.CDLL(str(found[0])) if found else None
+    if not found:
+        return None
+    for builtins in found[0].parent.glob("libnvrtc-builtins.so.*"):
+        ctypes.CDLL(str(builtins))  # 13.0 looks for it by its name alone
+    return ctypes.CDLL(str(found[0]))
 
 
 def missing():
