@@ -46,7 +46,7 @@ class Call:
         return ", ".join(f"{name} {_shape(a)}" for name, a in given.items())
 
     def fail(self, problem: str, error: type[Exception] = ValueError) -> NoReturn:
-        raise error(f"{problem}  [{self}]")
+        raise error(f"{problem}  [{self}]" if self.arrays else problem)
 
     def pair(self, name: str, value: Any, *, at_least: int) -> Pair:
         """`geometry.pair`, with the shapes of the call in its errors."""

@@ -38,12 +38,19 @@ def check_roi_pool(
     _check_values(call, rois if roi_values is None else roi_values, x.shape[0])
     classes = _classes(call, offset, rois.shape[0], channels // maps, part)
     call.check_shape("grad_output", "R, Cout, kh, kw", (rois.shape[0], channels // maps, *output))
-    one_of(call, "bins", bins, BINS)
     one_of(call, "side", side, SIDES)
+    rule = check_rule(call, spatial_scale=spatial_scale, gamma=gamma, bins=bins, samples=samples)
+    return RoiGeometry(output, channels // maps, group, part, classes, *rule)
+
+
+def check_rule(
+    call: Call, *, spatial_scale: Any, gamma: Any, bins: Any, samples: Any
+) -> tuple[float, float, str, int]:
+    """The settings that need no array, in the order of `RoiGeometry`."""
+    one_of(call, "bins", bins, BINS)
     scale = _number(call, "spatial_scale", spatial_scale, positive=True)
     samples = _samples(call, samples, bins)
-    gamma = _number(call, "gamma", gamma, positive=False)
-    return RoiGeometry(output, channels // maps, group, part, classes, scale, gamma, bins, samples)
+    return scale, _number(call, "gamma", gamma, positive=False), bins, samples
 
 
 def _sizes(call: Call, output: Any, group: Any, part: Any) -> tuple[Pair, Pair, Pair]:

@@ -8,7 +8,8 @@ x on CUDA      computed by `gpu`, without a copy, on the current stream; only th
 backend, version, precision and workspace_limit are those of `gpu`; one of the first two, if named,
 calls `gpu` for tensors of the CPU too. torch.ops.deformable_convnets has the operators and
 <name>_backward, without defaults; they know their shapes without data, for torch.compile and
-tensors on "meta". x may have any strides, channels_last among them; results are contiguous.
+tensors on "meta". Tensors may have any strides; y is channels_last where x is, and a gradient where
+its argument is, else they are contiguous.
 
 Under torch.autocast the operators compute in its dtype, with offset and rois in float32; float64
 stays. bfloat16 is computed in float32 and rounded once, on the CPU and where no version of `gpu`

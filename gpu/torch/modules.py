@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deformable_convnets.reference import checks, geometry
+from deformable_convnets.reference import checks, geometry, roi_checks
 from deformable_convnets.reference.bilinear import Border
 from deformable_convnets.reference.geometry import Pair, Sides
 from deformable_convnets.reference.roi_points import Rule
 
+from .. import registry
 from .functions import deform_conv2d, deform_ps_roi_pool, deform_roi_pool
 
 
@@ -18,8 +19,8 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
     """`deform_conv2d` with its weight and bias, in place of torchvision.ops.DeformConv2d.
 
     The arguments, parameters, state dict and random initial values are torchvision's, also
-    padding may be ((top, bottom), (left, right)), and `border` as in `deform_conv2d`.
-    Raises ValueError or TypeError for sizes that make no layer.
+    padding may be ((top, bottom), (left, right)); `border`, `backend` and `precision` are those of
+    `deform_conv2d`. Raises ValueError or TypeError for what makes no layer.
     """
 
     def __init__(
@@ -34,8 +35,12 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
         bias: bool = True,
         *,
         border: Border = "zero",
+        backend: str | None = None,
+        precision: str = "exact",
     ) -> None:
         super().__init__()
+        self.settings = _settings(backend, precision, border=border)
+        checks.one_of(checks.Call(), "border", border, checks.BORDERS)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             geometry.pair(f"({name}, groups)", (channels, groups), at_least=1)
             if channels % groups:
@@ -45,7 +50,6 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
         self.stride = geometry.pair("stride", stride, at_least=1)
         self.padding = geometry.sides("padding", padding)
         self.dilation = geometry.pair("dilation", dilation, at_least=1)
-        self.border = border
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels // groups, *self.kernel_size)
         )
@@ -67,19 +71,22 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
             )
         return deform_conv2d(
             input, offset, self.weight, self.bias, stride=self.stride, padding=self.padding,
-            dilation=self.dilation, mask=mask, border=self.border,
+            dilation=self.dilation, mask=mask, **self.settings,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size},"
             f" stride={self.stride}, padding={self.padding}, dilation={self.dilation},"
-            f" groups={self.groups}, bias={self.bias is not None}, border={self.border!r}"
+            f" groups={self.groups}, bias={self.bias is not None}, {_named(self.settings)}"
         )
 
 
 class DeformRoIPool(nn.Module):  # type: ignore[misc]
-    """`deform_roi_pool` with its settings; it has no parameters."""
+    """`deform_roi_pool` with its settings; it has no parameters.
+
+    Raises ValueError or TypeError for settings that no call can have.
+    """
 
     def __init__(
         self,
@@ -89,19 +96,21 @@ class DeformRoIPool(nn.Module):  # type: ignore[misc]
         gamma: float = 0.1,
         bins: Rule = "paper",
         samples: int | None = None,
+        backend: str | None = None,
+        precision: str = "exact",
     ) -> None:
         super().__init__()
-        self.settings: dict[str, Any] = {
-            "output_size": geometry.pair("output_size", output_size, at_least=1),
-            "spatial_scale": spatial_scale, "gamma": gamma, "bins": bins, "samples": samples,
-        }  # fmt: skip
+        rule = {"spatial_scale": spatial_scale, "gamma": gamma, "bins": bins, "samples": samples}
+        roi_checks.check_rule(checks.Call(), **rule)
+        size = geometry.pair("output_size", output_size, at_least=1)
+        self.settings = _settings(backend, precision, output_size=size, **rule)
 
     def forward(self, input: Tensor, rois: Tensor, offset: Tensor | None) -> Tensor:
         """Equation (6), with offset R 2*P kh kw; equation (5) where it is None."""
         return deform_roi_pool(input, rois, offset, **self.settings)
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return _named(self.settings)
 
 
 class DeformPSRoIPool(DeformRoIPool):
@@ -117,11 +126,29 @@ class DeformPSRoIPool(DeformRoIPool):
         part_size: int | Pair | None = None,
         bins: Rule = "paper",
         samples: int | None = None,
+        backend: str | None = None,
+        precision: str = "exact",
     ) -> None:
-        rule: dict[str, Any] = {"bins": bins, "samples": samples}
-        super().__init__(output_size, spatial_scale=spatial_scale, gamma=gamma, **rule)
-        self.settings |= {"group_size": group_size, "part_size": part_size}
+        super().__init__(
+            output_size, spatial_scale=spatial_scale, gamma=gamma, bins=bins, samples=samples,
+            backend=backend, precision=precision,
+        )  # fmt: skip
+        for name, size in (("group_size", group_size), ("part_size", part_size)):
+            known = None if size is None else geometry.pair(name, size, at_least=1)
+            self.settings[name] = known
 
     def forward(self, input: Tensor, rois: Tensor, offset: Tensor | None) -> Tensor:
         """Equation (6) on the score maps of Figure 4, with offset R 2*P part_h part_w."""
         return deform_ps_roi_pool(input, rois, offset, **self.settings)
+
+
+def _settings(backend: str | None, precision: str, **others: Any) -> dict[str, Any]:
+    """The keywords of a module's function; which kernels are wanted is checked."""
+    registry.check(registry.Choice(backend, None, precision))
+    return others | {"backend": backend, "precision": precision}
+
+
+def _named(settings: dict[str, Any]) -> str:
+    """Those that differ from "whatever is there" as they are in a call."""
+    usual = {"backend": None, "precision": "exact"}
+    return ", ".join(f"{n}={v!r}" for n, v in settings.items() if n not in usual or usual[n] != v)

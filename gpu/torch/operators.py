@@ -98,7 +98,8 @@ class Operator:
         given, settings = self._split(args)
         choice = {name: settings.pop(name) for name in CHOICE}
         registry.check(registry.Choice(**choice, dtype=_named(given["x"])))
-        return given["x"].new_empty(_output_shape(given, _checked(given, settings)))
+        shape = _output_shape(given, _checked(given, settings))
+        return _empty(shape, given["x"])
 
     def _autocast(self, device: str, *args: Any) -> Any:
         given = dict(zip(self.tensors, args, strict=False))
@@ -116,7 +117,7 @@ class Operator:
     def _fake_backward(self, grad_output: Tensor, *args: Any) -> list[Tensor]:
         *inputs, wrt = args
         given, _ = self._split(inputs)
-        return [given[name].new_empty(given[name].shape) for name in wrt]
+        return [_empty(given[name].shape, given[name]) for name in wrt]
 
     def _remember(self, ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[: len(self.tensors)])
@@ -170,9 +171,22 @@ def _takes_bfloat16(function: str, choice: Named) -> bool:
 
 
 def _result(a: Any, like: Tensor) -> Tensor:
-    """A result as a contiguous tensor of the dtype of its argument, or of x."""
+    """A result in the dtype and the memory format of its argument, or of x."""
     tensor = torch.from_numpy(a) if isinstance(a, np.ndarray) else a
-    return tensor.to(like.dtype).contiguous()
+    return tensor.to(like.dtype).contiguous(memory_format=_format(tensor.ndim, like))
+
+
+def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """What `_result` returns, without its numbers."""
+    return like.new_empty(shape).contiguous(memory_format=_format(len(shape), like))
+
+
+def _format(ndim: int, like: Tensor) -> torch.memory_format:
+    """Channels last where the tensor is and C order is not, as PyTorch's own layers choose."""
+    if ndim != 4 or like.ndim != 4 or like.is_contiguous():
+        return torch.contiguous_format
+    last = like.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _named(a: Tensor) -> str:

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from deformable_convnets import gpu  # noqa: E402
 from deformable_convnets.gpu import torch as ours  # noqa: E402
 from deformable_convnets.gpu.torch import operators  # noqa: E402
-from pytorch.cases import NAMES, assert_is, whole  # noqa: E402
+from pytorch.cases import NAMES, assert_is, assert_laid_out, cases, whole  # noqa: E402
 
 HALVES = (torch.float16, torch.bfloat16)
 every_name = pytest.mark.parametrize("name", NAMES)
@@ -137,16 +137,29 @@ def test_autocast_on_cuda(name):
 
 
 @every_name
-def test_any_strides(name):
-    """channels_last, views with gaps, axes that were swapped; results are contiguous."""
-    case = whole(name, "float64")
+@pytest.mark.parametrize("i", [0, 1])
+def test_any_strides(name, i):
+    """channels_last, views with gaps, axes that were swapped."""
+    case = cases(name, "float64")[i]
     for change in (
         lambda a: a.contiguous(memory_format=torch.channels_last) if a.ndim == 4 else a,
         lambda a: torch.stack([a, a * 7], dim=-1)[..., 0],
         lambda a: a.transpose(0, -1).contiguous().transpose(0, -1),
     ):
-        tensors = {n: change(a.detach()) for n, a in case.tensors().items()}
-        assert_is(case, {n: a if n == "rois" else a.requires_grad_() for n, a in tensors.items()})
+        tensors = {n: None if a is None else change(a.detach()) for n, a in case.tensors().items()}
+        for n in tensors.keys() - {"rois"}:
+            tensors[n] = None if tensors[n] is None else tensors[n].requires_grad_()
+        assert_is(case, tensors)
+
+
+def test_results_in_another_format_are_seen():
+    plain = torch.zeros(1, 2, 3, 4)
+    last = plain.contiguous(memory_format=torch.channels_last)
+    assert_laid_out(plain, plain)
+    assert_laid_out(last, last)
+    for a, like in ((plain, last), (last, plain), (plain.mT, plain)):
+        with pytest.raises(AssertionError):
+            assert_laid_out(a, like)
 
 
 @every_name

@@ -1,5 +1,7 @@
 """What torch knows of the operators without running them: opcheck, torch.compile, export, meta."""
 
+from functools import partial
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is in no extra; `make test-torch` installs it")
@@ -8,7 +10,7 @@ from torch import library  # noqa: E402
 
 from deformable_convnets.gpu import torch as ours  # noqa: E402
 from deformable_convnets.gpu.torch import operators  # noqa: E402
-from pytorch.cases import NAMES, assert_same, whole  # noqa: E402
+from pytorch.cases import NAMES, assert_same, cases, whole  # noqa: E402
 
 OPS = torch.ops.deformable_convnets
 every_name = pytest.mark.parametrize("name", NAMES)
@@ -31,16 +33,21 @@ def test_opcheck(name):
 
 
 def test_opcheck_sees_other_strides(monkeypatch):
-    """A result that is not contiguous, as its fake is."""
-    case = whole("deform_conv2d", "float64")
-
-    def channels_last(a, like):
-        return torch.from_numpy(a).to(memory_format=torch.channels_last)
-
-    monkeypatch.setattr(operators, "_result", channels_last)
+    """A result that is not contiguous, as its fake is; and one that is, where its fake is not."""
+    case, last = cases("deform_conv2d", "float64")[1], torch.channels_last
     arguments = case.schema_arguments(case.tensors())
-    with pytest.raises(Exception, match=r"opcheck.*[Ss]tride"):
-        library.opcheck(OPS.deform_conv2d.default, arguments, test_utils="test_faketensor")
+    turned = (arguments[0].contiguous(memory_format=last), *arguments[1:])
+    check = partial(library.opcheck, OPS.deform_conv2d.default, test_utils="test_faketensor")
+    check(turned)
+    for others, given in ((last, arguments), (torch.contiguous_format, turned)):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                operators,
+                "_result",
+                lambda a, like, f=others: torch.from_numpy(a).to(memory_format=f),
+            )
+            with pytest.raises(Exception, match=r"opcheck.*[Ss]tride"):
+                check(given)
 
 
 @every_name

@@ -194,6 +194,38 @@ def test_sizes_that_make_no_layer(arguments, said):
         ours.DeformConv2d(*arguments)
 
 
+@pytest.mark.parametrize("module", [ours.DeformRoIPool, ours.DeformPSRoIPool])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"bins": "centre"}, "bins is 'centre', expected 'paper', 'mxnet' or 'align'$"),
+        ({"samples": 2}, "samples is 2, expected None with bins='paper', which reads pixels$"),
+        ({"bins": "align", "samples": 0}, "samples is 0, expected 1 to 1000 along each axis"),
+        ({"spatial_scale": 0.0}, "spatial_scale is 0.0, expected a positive number$"),
+        ({"gamma": float("nan")}, "gamma is nan, expected a finite number$"),
+        ({"precision": "half"}, "precision is 'half', expected 'exact' or 'tf32'$"),
+        ({"backend": "cuda"}, "backend is 'cuda', expected 'numba', 'cupy' or None|backend is"),
+    ],
+)
+def test_settings_that_no_call_can_have(module, settings, said):
+    """They are refused where the module is made."""
+    with pytest.raises(ValueError, match=said):
+        module(7, **settings)
+
+
+def test_settings_of_a_layer():
+    with pytest.raises(ValueError, match=r"border is 'reflect', expected 'zero' or 'dcnv1'$"):
+        ours.DeformConv2d(4, 6, 3, border="reflect")
+    with pytest.raises(ValueError, match="part_size is 0, expected 1 or more"):
+        ours.DeformPSRoIPool(7, part_size=0)
+    layer = ours.DeformConv2d(4, 6, 3, backend="numba", precision="exact")
+    assert repr(layer).endswith("border='zero', backend='numba')")
+    with pytest.raises(ValueError, match="precision is 'tf32' and x has dtype float64"):
+        ours.DeformConv2d(1, 1, 1, precision="tf32").double()(
+            torch.zeros(1, 1, 2, 2, dtype=torch.float64), torch.zeros(1, 2, 2, 2).double()
+        )
+
+
 def test_another_number_of_channels():
     """Twice as many would be two groups for the function."""
     layer = ours.DeformConv2d(2, 4, 1)
