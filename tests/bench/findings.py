@@ -10,11 +10,16 @@ import argparse
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deformable_convnets.reference.oracle import peers
 from deformable_convnets.reference.oracle.child import CannotStart
+from deformable_convnets.reference.oracle.implementation import OPERATORS
 from deformable_convnets.reference.oracle.law import laws_of
 from deformable_convnets.reference.oracle.verify import BINS, Report, verify
 
@@ -23,13 +28,35 @@ RESULTS = Path(__file__).with_name("results") / "findings.json"
 PAGE = ROOT / "reference" / "oracle" / "README.md"
 START, END = "<!-- findings, by make findings -->", "<!-- end of findings -->"
 STRANGE = ("points not finite", "no images")
+# Our kernels compiled for the CPU, which only the tests have: as `implementations` knows them.
+OWN = {
+    "cuda-on-cpu": "cuda-on-cpu v2",
+    "numba-on-cpu": "numba-on-cpu v1", "numba-on-cpu-v2": "numba-on-cpu v2",
+}  # fmt: skip
 DEEP = ("_is_exact", "_within_bounds", "_rounded_once")  # the ends of their names
 
 
 def offers(names: list[str]) -> Iterator[tuple[str, Any]]:
-    for name in names or peers.PEERS:
-        for offer in peers.PEERS[name].offers:
-            yield name, offer
+    for name in names or [*peers.PEERS, *OWN]:
+        if name in OWN:
+            offered = [o for o in OPERATORS if own(name).offers(o)]
+            yield from ((name, peers.Offer(operator, operator)) for operator in offered)
+        else:
+            yield from ((name, offer) for offer in peers.PEERS[name].offers)
+
+
+def own(name: str) -> Any:
+    """One of OWN, with as many problems as a peer of that speed."""
+    from implementations import ENTRIES
+
+    entry = ENTRIES[OWN[name]]
+    if entry.missing():
+        raise CannotStart(f"{name}: {entry.missing()}")
+    versions = {
+        "numpy": np.__version__, "built by": "g++" if name == "cuda-on-cpu" else
+        f"numba {version('numba')}, for the CPU",
+    }  # fmt: skip
+    return replace(entry.implementation, examples=100, versions=versions)
 
 
 def found(name: str, offer: Any, examples: int, others: int, slow: bool) -> dict[str, Any]:
@@ -37,7 +64,9 @@ def found(name: str, offer: Any, examples: int, others: int, slow: bool) -> dict
 
     slow  whether one that affords fewer problems gets as many all the same
     """
-    i = peers.implementation(name, operator=offer.operator, border=offer.border)
+    i = own(name) if name in OWN else (
+        peers.implementation(name, operator=offer.operator, border=offer.border)
+    )  # fmt: skip
     rules = [rule for rule in BINS if f"bins {rule}" not in i.lacks]
     borders = [offer.border] if offer.border else ["zero", "dcnv1"]
     about: dict[str, Any] = {
@@ -119,7 +148,8 @@ def markdown(entries: list[dict[str, Any]]) -> str:
             f" | {len(e['laws kept'])} of {total}, {e['examples'][0]} problems | {_words(e)} |"
         )
     names = dict.fromkeys(e["peer"] for e in entries)
-    notes = [f"* {name}: {note}." for name in names for note in peers.PEERS[name].notes]
+    known = [name for name in names if name not in OWN]
+    notes = [f"* {name}: {note}." for name in known for note in peers.PEERS[name].notes]
     return "\n".join([*rows, "", "What is known of them, from trying by hand:", "", *notes])
 
 
