@@ -157,6 +157,15 @@ def test_quiet_prints_only_what_is_broken(run):
     assert "BROKEN" in run("kernels:x_first", "--quiet", *FAST, "--law", "forward_is_exact")[1]
 
 
+def test_nothing_is_left_in_the_folder(tmp_path):
+    """Hypothesis writes a folder of its own; in another process, whose Hypothesis is new."""
+    (tmp_path / "mine.py").write_text(KERNELS)
+    words = ["mine:right", *FAST, "--law", "forward_is_exact"]
+    command = [sys.executable, "-m", "deformable_convnets.reference.oracle", *words]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} - {"__pycache__"} == {"mine.py"}
+
+
 def test_it_is_a_module_too():
     command = [sys.executable, "-m", "deformable_convnets.reference.oracle", "--list", "laws"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import peers
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_listed(parsed.list))
         return 0
     try:
-        reports = list(_reports(parsed))
+        with _no_folder_left():
+            reports = list(_reports(parsed))
     except KeyboardInterrupt:
         print("\ndcn-verify: interrupted", file=sys.stderr)
         return 130
@@ -45,9 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if 1 in found else max(found)
 
 
-def _reports(parsed: argparse.Namespace) -> Iterator[Report]:
+@contextmanager
+def _no_folder_left() -> Iterator[None]:
+    """Hypothesis keeps what it notes down in a temporary folder, not in the current one."""
     if find_spec("hypothesis") is None:
         raise ValueError("Hypothesis is not installed: pip install '.[oracle]'")
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    with TemporaryDirectory() as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            set_hypothesis_home_dir(None)
+
+
+def _reports(parsed: argparse.Namespace) -> Iterator[Report]:
     if parsed.time_limit <= 0:
         raise ValueError(f"--time-limit is {parsed.time_limit:g}, expected more than 0 seconds")
     for path in filter(None, (parsed.html, parsed.json)):
