@@ -32,6 +32,16 @@ from .ps_roi_pool import (
     ps_roi_pool,
     ps_roi_pool_backward,
 )
+from .receptive_fields import (
+    ConvLayer,
+    GridFit,
+    disordered_offset,
+    effective_receptive_field,
+    grid_fit,
+    influence_spread,
+    stacked_points,
+    stacked_shares,
+)
 from .roi_modules import (
     DeformPsRoiPoolModuleGrads,
     DeformRoiPoolModuleGrads,
@@ -44,12 +54,14 @@ from .roi_pool import RoiPoolGrads, roi_pool, roi_pool_backward
 
 __all__ = [
     "ConvGrads",
+    "ConvLayer",
     "DeformConvGrads",
     "DeformConvModuleGrads",
     "DeformPsRoiPoolModuleGrads",
     "DeformRoiPoolGrads",
     "DeformRoiPoolModuleGrads",
     "G",
+    "GridFit",
     "Layout",
     "R",
     "RoiPoolGrads",
@@ -69,10 +81,14 @@ __all__ = [
     "deform_roi_pool_backward",
     "deform_roi_pool_module",
     "deform_roi_pool_module_backward",
+    "disordered_offset",
     "effective_dilation",
+    "effective_receptive_field",
     "equations",
     "from_layout",
     "g",
+    "grid_fit",
+    "influence_spread",
     "ps_roi_pool",
     "ps_roi_pool_backward",
     "roi_pool",
@@ -80,6 +96,8 @@ __all__ = [
     "sample",
     "sample_backward",
     "sampling_points",
+    "stacked_points",
+    "stacked_shares",
     "to_layout",
     "zero_offset_branch",
 ]
