@@ -1,0 +1,171 @@
+"""Layers: arrays and the operators they belong to. Called with a tape and x, they return y.
+
+A network is a dataclass of layers, of lists of them, and of networks; `parameters` names its arrays
+by their path: "res5c.branch.weight". Optimisers change these arrays in place.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from ..geometry import Pair, pair
+from ..modules import zero_offset_branch
+from .tape import Tape
+
+
+@dataclass(eq=False)
+class Conv2d:
+    """Equation (1): weight O C/groups kh kw, bias O or None."""
+
+    weight: Array
+    bias: Array | None = None
+    stride: int | Pair = 1
+    padding: int | Pair = 0
+    dilation: int | Pair = 1
+
+    def __call__(self, tape: Tape, x: Array) -> Array:
+        return tape.conv2d(
+            x, self.weight, self.bias, stride=self.stride, padding=self.padding,
+            dilation=self.dilation,
+        )  # fmt: skip
+
+
+@dataclass(eq=False)
+class DeformConv2d(Conv2d):
+    """Figure 2: equation (2), with the offsets that `branch`, a convolution of x, predicts."""
+
+    branch: Any = None
+
+    def __call__(self, tape: Tape, x: Array) -> Array:
+        return tape.deform_conv2d(
+            x, self.branch(tape, x), self.weight, self.bias, stride=self.stride,
+            padding=self.padding, dilation=self.dilation,
+        )  # fmt: skip
+
+
+@dataclass(eq=False)
+class BatchNorm:
+    """`batch_norm` over N, H and W. Training, it also keeps running statistics for later.
+
+    frozen  uses the running statistics, and neither they nor scale and shift are trained
+    """
+
+    scale: Array
+    shift: Array
+    mean: Array = field(metadata={"fixed": True})
+    variance: Array = field(metadata={"fixed": True})
+    frozen: bool = False
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def __call__(self, tape: Tape, x: Array) -> Array:
+        trained = tape.recording and not self.frozen
+        statistics = (None, None) if trained else (self.mean, self.variance)
+        if trained:
+            self._remember(x)
+        return tape.batch_norm(x, self.scale, self.shift, *statistics, epsilon=self.epsilon)
+
+    def _remember(self, x: Array) -> None:
+        """A running mean, and a running variance without bias, as of PyTorch and Caffe."""
+        count, axes, share = x.size // x.shape[1], (0, 2, 3), x.dtype.type(self.momentum)
+        unbiased = x.var(axis=axes) * x.dtype.type(count / max(count - 1, 1))
+        self.mean += share * (x.mean(axis=axes) - self.mean)
+        self.variance += share * (unbiased - self.variance)
+
+
+@dataclass(eq=False)
+class Linear:
+    """A fully connected layer: weight O F, bias O or None."""
+
+    weight: Array
+    bias: Array | None = None
+
+    def __call__(self, tape: Tape, x: Array) -> Array:
+        return tape.linear(x, self.weight, self.bias)
+
+
+def conv(
+    rng: np.random.Generator, C: int, O: int, kernel_size: int | Pair = 3, *, bias: bool = True,
+    dtype: Any = np.float32, **options: Any,
+) -> Conv2d:  # fmt: skip
+    """A convolution with normal weights of variance 2 / (C kh kw) (He et al. 2015), bias 0."""
+    kernel = pair("kernel_size", kernel_size, at_least=1)
+    deviation = np.sqrt(2 / (C * kernel[0] * kernel[1]))
+    weight = (deviation * rng.standard_normal((O, C, *kernel))).astype(dtype)
+    return Conv2d(weight, np.zeros(O, dtype) if bias else None, **options)
+
+
+def linear(rng: np.random.Generator, F: int, O: int, *, dtype: Any = np.float32) -> Linear:
+    """A fully connected layer with normal weights of variance 2 / F, and bias 0."""
+    return Linear((np.sqrt(2 / F) * rng.standard_normal((O, F))).astype(dtype), np.zeros(O, dtype))
+
+
+def parameters(net: Any) -> dict[str, Array]:
+    """The arrays that are trained, by name, in the order of the network."""
+    return {name: a for name, a, fixed in _arrays(net) if not fixed}
+
+
+def arrays(net: Any) -> dict[str, Array]:
+    """All arrays of a network: its parameters, and what it keeps beside them."""
+    return {name: a for name, a, _ in _arrays(net)}
+
+
+def _arrays(part: Any, name: str = "", fixed: bool = False) -> Iterator[tuple[str, Array, bool]]:
+    if hasattr(part, "shape") and hasattr(part, "dtype"):
+        yield name, part, fixed
+    elif isinstance(part, list | tuple):
+        for i, each in enumerate(part):
+            yield from _arrays(each, f"{name}.{i}" if name else str(i), fixed)
+    elif is_dataclass(part):
+        frozen = getattr(part, "frozen", False)
+        for f in fields(part):
+            path = f"{name}.{f.name}" if name else f.name
+            rigid = fixed or frozen or "fixed" in f.metadata
+            yield from _arrays(getattr(part, f.name), path, rigid)
+
+
+def deformable(net: Any, layers: Sequence[str], *, offset_groups: int = 1) -> Any:
+    """A copy of a network in which the named convolutions are deformable, with the same weights.
+
+    Their branches are zero (section 2.3), so the copy computes what the network computes.
+    layers  paths, as in the names of `parameters`: ["res5b", "res5c"]
+    Raises ValueError for a path that is no plain convolution of the network.
+    """
+    net = copy.deepcopy(net)
+    for path in layers:
+        *outer, last = path.split(".")
+        home = net
+        for step in outer:
+            home = _part(home, step)
+        layer = _part(home, last)
+        if type(layer) is not Conv2d:
+            known = sorted({name.rpartition(".")[0] for name in parameters(net)})
+            raise ValueError(
+                f"{path!r} is not a plain convolution of this network, which has {', '.join(known)}"
+            )
+        _replace(home, last, _deformed(layer, offset_groups))
+    return net
+
+
+def _deformed(layer: Conv2d, offset_groups: int) -> DeformConv2d:
+    like, _ = zero_offset_branch(layer.weight, layer.weight.shape[1], offset_groups=offset_groups)
+    settings = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+    branch = Conv2d(like, np.zeros(len(like), like.dtype), **settings)
+    return DeformConv2d(layer.weight, layer.bias, **settings, branch=branch)
+
+
+def _part(home: Any, step: str) -> Any:
+    if isinstance(home, list | tuple):
+        return home[int(step)] if step.isdecimal() and int(step) < len(home) else None
+    return getattr(home, step, None)
+
+
+def _replace(home: Any, step: str, layer: Any) -> None:
+    if isinstance(home, list):
+        home[int(step)] = layer
+    else:
+        setattr(home, step, layer)

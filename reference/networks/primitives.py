@@ -1,0 +1,206 @@
+"""What networks need beside the operators of the paper, each with its backward directly below it.
+
+Every backward takes (grad_output, the same arguments) and recomputes what it needs, as all of the
+reference do. They compute where their arrays are, in NumPy or CuPy.
+"""
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from .. import checks
+from ..bilinear import g
+from ..geometry import Pair, output_size, pair
+
+
+def namespace(x: Any) -> Any:
+    """The library of an array: NumPy, or CuPy."""
+    return np if isinstance(x, np.ndarray | np.generic) else x.__array_namespace__()
+
+
+class XGrads(NamedTuple):
+    """The gradient of an operator of x alone."""
+
+    x: Array
+
+
+class AddGrads(NamedTuple):
+    """The gradients of `add`."""
+
+    x: Array
+    z: Array
+
+
+class LinearGrads(NamedTuple):
+    """The gradients of `linear`, each of the shape of its argument."""
+
+    x: Array
+    weight: Array
+    bias: Array | None
+
+
+class BatchNormGrads(NamedTuple):
+    """The gradients of `batch_norm`, each of the shape of its argument."""
+
+    x: Array
+    scale: Array
+    shift: Array
+
+
+def add(x: Array, z: Array) -> Array:
+    """x + z, of one shape: where a shortcut ends (He et al. 2016)."""
+    call = checks.Call(x=x, z=z)
+    call.check_shape("z", "as x", x.shape)
+    return x + z
+
+
+def add_backward(grad_output: Array, x: Array, z: Array) -> AddGrads:
+    """Both get all of it."""
+    return AddGrads(grad_output, grad_output)
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> Array:
+    """The same numbers in another shape."""
+    return x.reshape(shape)
+
+
+def reshape_backward(grad_output: Array, x: Array, shape: tuple[int, ...]) -> XGrads:
+    """Back again."""
+    return XGrads(grad_output.reshape(x.shape))
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0); NaN stays NaN."""
+    return namespace(x).maximum(x, x.dtype.type(0))
+
+
+def relu_backward(grad_output: Array, x: Array) -> XGrads:
+    """grad_output where x > 0: at 0 the left-hand derivative, 0."""
+    return XGrads(grad_output * (x > 0))
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """A fully connected layer: x N F, weight O F, bias O; returns N O."""
+    call = checks.Call(("bias",), x=x, weight=weight, bias=bias)
+    call.check_arrays({"x": "N F", "weight": "O F", "bias": "O"})
+    call.check_shape("weight", "O, F", (weight.shape[0], x.shape[1]))
+    call.check_shape("bias", "O,", (weight.shape[0],))
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def linear_backward(
+    grad_output: Array, x: Array, weight: Array, bias: Array | None = None
+) -> LinearGrads:
+    """The products of `linear`, transposed."""
+    grad_bias = None if bias is None else grad_output.sum(axis=0)
+    return LinearGrads(grad_output @ weight, grad_output.T @ x, grad_bias)
+
+
+def batch_norm(
+    x: Array, scale: Array, shift: Array, mean: Array | None = None, variance: Array | None = None,
+    *, epsilon: float = 1e-5,
+) -> Array:  # fmt: skip
+    """scale (x - mean) / sqrt(variance + epsilon) + shift, per channel (Ioffe and Szegedy 2015).
+
+    x               N C H W; scale and shift C
+    mean, variance  C: those of training, kept fixed; None: those of this batch, over N, H and W
+    """
+    normal, _ = _normalised(x, mean, variance, epsilon)
+    return normal * scale[:, None, None] + shift[:, None, None]
+
+
+def batch_norm_backward(
+    grad_output: Array, x: Array, scale: Array, shift: Array, mean: Array | None = None,
+    variance: Array | None = None, *, epsilon: float = 1e-5,
+) -> BatchNormGrads:  # fmt: skip
+    """With statistics of the batch, the gradient of x loses its mean and its part along x."""
+    normal, deviation = _normalised(x, mean, variance, epsilon)
+    axes = (0, 2, 3)
+    grad_scale, grad_shift = (grad_output * normal).sum(axis=axes), grad_output.sum(axis=axes)
+    grad = grad_output
+    if mean is None:
+        count = x.size // x.shape[1]
+        along = grad_shift[:, None, None] + normal * grad_scale[:, None, None]
+        grad = grad - along / x.dtype.type(count)
+    return BatchNormGrads(grad * (scale[:, None, None] / deviation), grad_scale, grad_shift)
+
+
+def _normalised(x: Array, mean: Any, variance: Any, epsilon: float) -> tuple[Array, Array]:
+    """(x - mean) / deviation, and the deviation, C 1 1."""
+    if mean is None:
+        mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+    deviation = namespace(x).sqrt(variance + x.dtype.type(epsilon))[:, None, None]
+    return (x - mean[:, None, None]) / deviation, deviation
+
+
+def max_pool2d(
+    x: Array, kernel_size: int | Pair, stride: int | Pair, padding: int | Pair = 0
+) -> Array:
+    """The largest of each window of x N C H W; padding never wins."""
+    return reduce(namespace(x).maximum, _windows(x, kernel_size, stride, padding))
+
+
+def max_pool2d_backward(
+    grad_output: Array, x: Array, kernel_size: int | Pair, stride: int | Pair,
+    padding: int | Pair = 0,
+) -> XGrads:  # fmt: skip
+    """grad_output goes to the pixel that won; of equal ones the first, in the order of taps."""
+    y, xp = max_pool2d(x, kernel_size, stride, padding), namespace(x)
+    (top, left), (H, W) = pair("padding", padding, at_least=0), x.shape[2:]
+    padded = xp.zeros((*x.shape[:2], H + 2 * top, W + 2 * left), grad_output.dtype)
+    left_over = xp.ones(y.shape, bool)
+    places = _windows(padded, kernel_size, stride, 0)
+    for window, place in zip(_windows(x, kernel_size, stride, padding), places, strict=True):
+        won = left_over & (window == y)
+        place += grad_output * won
+        left_over &= ~won
+    return XGrads(padded[:, :, top : top + H, left : left + W])
+
+
+def _windows(x: Array, kernel_size: int | Pair, stride: int | Pair, padding: int | Pair) -> Any:
+    """For each tap, the pixels that it reads: views of x, or of x with a rim of -inf."""
+    (kh, kw), (sy, sx) = (
+        pair("kernel_size", kernel_size, at_least=1),
+        pair("stride", stride, at_least=1),
+    )
+    top, left = pair("padding", padding, at_least=0)
+    Ho = output_size(x.shape[2], kh, sy, (top, top), 1)
+    Wo = output_size(x.shape[3], kw, sx, (left, left), 1)
+    if min(Ho, Wo) < 1 or top >= kh or left >= kw:
+        checks.Call(x=x).fail(
+            f"kernel_size is {(kh, kw)} and padding {(top, left)}, expected a window that fits, and"
+            " none of padding alone"
+        )
+    if top or left:
+        rim = ((0, 0), (0, 0), (top, top), (left, left))
+        x = namespace(x).pad(x, rim, constant_values=-np.inf)
+    for i in range(kh):
+        for j in range(kw):
+            yield x[:, :, i : i + sy * (Ho - 1) + 1 : sy, j : j + sx * (Wo - 1) + 1 : sx]
+
+
+def upsample(x: Array, size: Pair) -> Array:
+    """Equation (3) at Ho x Wo points that lie evenly from corner to corner of x N C H W.
+
+    Equation (4) is a product of two factors, so two small matrices do it: y = A x B^T.
+    """
+    A, B = _between(x, size)
+    return A @ x @ B.T
+
+
+def upsample_backward(grad_output: Array, x: Array, size: Pair) -> XGrads:
+    """The adjoint of equation (3): A^T grad_output B."""
+    A, B = _between(x, size)
+    return XGrads(A.T @ grad_output @ B)
+
+
+def _between(x: Array, size: Pair) -> tuple[Array, Array]:
+    """g(q, p) of equation (4) for the rows and for the columns: Ho H and Wo W."""
+    made = []
+    for length, points in zip(x.shape[2:], pair("size", size, at_least=1), strict=True):
+        p = np.arange(points) * ((length - 1) / max(points - 1, 1))
+        made.append(namespace(x).asarray(g(np.arange(length), p[:, None]), x.dtype))
+    return made[0], made[1]
