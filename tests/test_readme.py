@@ -79,7 +79,7 @@ def test_the_code_prints_what_a_reader_expects(capsys: pytest.CaptureFixture[str
 def test_the_table_has_only_names_that_import() -> None:
     rows = table(README)
     numbers = ["(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "(7')", "Figure 2", "Figure 3"]
-    numbers += ["Figure 4"]
+    numbers += ["Figure 4", "Figures 5, 6", "Section 4.2"]
     assert [row[0] for row in rows] == numbers
     assert all(row[2] and row[4] for row in rows)
     assert missing_names(rows) == []

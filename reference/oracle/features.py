@@ -22,6 +22,7 @@ ANY = {
     "points not finite": "coordinates that are infinite, NaN or beyond 1e20",
     "the left derivative": 'side="left" at kinks',
     "a wide map": "a map of more than 256 rows or columns",
+    "a narrow map": "a map of one row or one column",
 }
 CONVOLUTION = ANY | {
     "bias": "a bias",
@@ -80,6 +81,7 @@ def of(operator: str, a: Mapping[str, Any]) -> set[str]:
         "points not finite": any((~(np.abs(p.astype("f8")) <= 1e20)).any() for p in points),
         "the left derivative": a.get("side") == "left",
         "a wide map": max(x.shape[-2:]) > 256,
+        "a narrow map": min(x.shape[-2:]) == 1,
     }
     if operator.removesuffix("_backward") != "sample":
         found |= {"several images": len(x) > 1, "no images": len(x) == 0}

@@ -2,8 +2,9 @@
 
 Every operator of every peer whose environment is here is verified, in a process of its own: the
 laws of exactness and bounds on 2000 problems for each dtype, the others on 100. A law that is
-broken is tried again on ordinary input, which is finite and not empty. What was found is written to
-`results/findings.json`, and as a table into `reference/oracle/README.md`.
+broken is tried again on ordinary input: finite, with an image, two rows and two columns or more.
+What was found is written to `results/findings.json`, and as a table into
+`reference/oracle/README.md`.
 """
 
 import argparse
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results") / "findings.json"
 PAGE = ROOT / "reference" / "oracle" / "README.md"
 START, END = "<!-- findings, by make findings -->", "<!-- end of findings -->"
-STRANGE = ("points not finite", "no images")
+STRANGE = ("points not finite", "no images", "a narrow map")
 # Our kernels compiled for the CPU, which only the tests have: as `implementations` knows them.
 OWN = {
     "cuda-on-cpu": "cuda-on-cpu v2",
