@@ -26,17 +26,19 @@ FILES := $(shell find reference gpu -type f ! -path '*__pycache__*' | LC_ALL=C s
 # An installed set of extras is an empty file named after it: .venv/.installed/tutorials+gpu-123
 LAB = $(VENV)/.installed/tutorials$(GPU)-$(FILES)
 TEST = $(VENV)/.installed/test+lint$(or $(GPU),+compile)-$(FILES)
+BROWSER = $(VENV)/.installed/browser$(GPU)-$(FILES)
 TORCH = .venv-torch/.installed/oracle$(GPU)-$(FILES)
 # Options of pip, such as an index with PyTorch's build for the CPU; PyPI's brings CUDA, 6 GB.
 TORCH_INDEX =
 
-.PHONY: help lab test test-gpu test-peers test-torch bench bench-gpu findings vectors notebooks clean
+.PHONY: help lab test test-gpu test-peers test-torch test-browser bench bench-gpu findings vectors notebooks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 lab: $(LAB)  ## open the tutorials in JupyterLab
-	$(BIN)/jupyter lab $(ARGS) tutorials
+	JUPYTER_CONFIG_PATH=tutorials$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH} \
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/README.md $(ARGS) tutorials
 
 test: $(TEST)  ## ruff, mypy, then the whole suite with every notebook; needs no GPU
 	$(BIN)/ruff check .
@@ -55,6 +57,9 @@ test-peers: $(TEST) $(patsubst %,.venv-%/.installed,$(PEER:torchvision=peers))  
 
 test-torch: $(TORCH)  ## gpu.torch, with PyTorch in an environment of its own
 	TORCH_RECORD=tests/bench/results/torch.json .venv-torch/bin/pytest tests/pytorch $(ARGS)
+
+test-browser: $(BROWSER)  ## the widgets of the tutorials in JupyterLab, in a headless Chromium
+	BROWSER_RECORD=tests/bench/results/browser.json $(BIN)/pytest tests/browser $(ARGS)
 
 bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference on two CPU threads
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision .venv-peers/bin/python) $(ARGS)

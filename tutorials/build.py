@@ -4,12 +4,17 @@ The sources are `src/*.py`. Every `NN_name.ipynb` is executed in this folder and
 depends on nothing but the source and the library: no times, no machine, fixed cell names.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+
+# On arrays this small a second thread of OpenBLAS costs more than it does, and on a busy machine
+# one that waits for it can take minutes. The kernels inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 HERE = Path(__file__).resolve().parent
 SOURCES = sorted((HERE / "src").glob("*.py"))
