@@ -6,12 +6,13 @@ others by two central differences, D(h) and D(2h): their error c2 h^2 + c4 h^4 l
 (4 D(h) - D(2h)) / 3 wrong by 4 c4 h^4, far less than an eighth of their difference, 3 c2 h^2.
 """
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from deformable_convnets.reference.networks import losses, primitives
+from deformable_convnets.reference.networks import door, losses, primitives
 
 RNG = np.random.default_rng(0)
 H = 2.0**-8
@@ -222,10 +223,56 @@ def test_dtypes_stay(case, dtype):
         (lambda: primitives.linear(normal(2, 4), normal(3, 5)), r"weight has shape \(3, 5\)"),
         (lambda: primitives.max_pool2d(normal(1, 1, 2, 2), 3, 1), "expected a window that fits"),
         (lambda: primitives.max_pool2d(normal(1, 1, 4, 4), 2, 1, 2), "none of padding alone"),
+        (lambda: primitives.max_pool2d(normal(1, 4, 4), 2, 1), "x has 3 dimensions, expected 4"),
+        (lambda: primitives.upsample(normal(4, 4), (2, 2)), "x has 2 dimensions, expected 4"),
+        (lambda: losses.softmax_loss(normal(2), np.array(0)),
+         "x has 1 dimensions, expected 2 or more: N classes ..."),
+        (lambda: losses.smooth_l1(normal(2, 4), normal(2, 4), count=-5), "count is -5, expected 1"),
+        (lambda: primitives.batch_norm(normal(1, 2, 3, 4), np.ones(1), np.zeros(2)),
+         r"scale has shape \(1,\), expected \(C,\) = \(2,\)"),
+        (lambda: primitives.batch_norm(normal(1, 2, 3, 4), np.ones(2), np.zeros(2), np.ones(2)),
+         "one of mean and variance is None, expected both or none"),
     ],
 )  # fmt: skip
 def test_errors(call, said):
     with pytest.raises(ValueError, match=said):
         call()
-    with pytest.raises(TypeError, match="labels has dtype float64, expected whole numbers"):
-        losses.softmax_loss(normal(2, 3), np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: losses.softmax_loss(normal(2, 3), np.zeros(2)),
+         "labels has dtype float64, expected whole numbers"),
+        (lambda: losses.softmax_loss(np.zeros((2, 3), int), np.zeros(2, int)), "x has dtype int64"),
+        (lambda: losses.smooth_l1(np.ones((2, 4), "f4"), np.ones((2, 4))),
+         "target has dtype float64, expected float32, the dtype of x"),
+        (lambda: primitives.relu([1.0, 2.0]), "x is of type list, expected an array"),
+        (lambda: primitives.batch_norm(np.ones((1, 2, 3, 4), "f2"), *np.ones((2, 2), "f2")),
+         "x has dtype float16, expected float32 or float64"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_array(call, said):
+    with pytest.raises(TypeError, match=said):
+        call()
+
+
+def test_windows_of_one_tap_are_copied():
+    x = normal(1, 2, 4, 4)
+    assert not np.shares_memory(primitives.max_pool2d(x, 1, 1), x)
+
+
+def test_padding_never_wins():
+    """Even where all of a window is -inf: the gradient stays in the map."""
+    x = np.full((1, 1, 2, 2), -np.inf)
+    y = primitives.max_pool2d(x, 2, 2, 1)
+    assert primitives.max_pool2d_backward(np.ones_like(y), x, 2, 2, 1).x.sum() == y.size == 4
+
+
+def test_arrays_of_a_gpu_bring_their_library(monkeypatch):
+    """CuPy 14 has no __array_namespace__."""
+    library = object()
+    monkeypatch.setitem(sys.modules, "cupy", library)
+    far = type("ndarray", (), {"__module__": "cupy._core.core"})()
+    assert door.namespace(far) is library
+    assert door.namespace(np.ones(2)) is door.namespace(np.float32(1)) is np

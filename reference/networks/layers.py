@@ -5,15 +5,17 @@ by their path: "res5c.branch.weight". Optimisers change these arrays in place.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
+from .. import checks
 from ..geometry import Pair, pair
-from ..modules import zero_offset_branch
+from .door import described, namespace
 from .tape import Tape
 
 
@@ -26,12 +28,23 @@ class Conv2d:
     stride: int | Pair = 1
     padding: int | Pair = 0
     dilation: int | Pair = 1
+    groups: int = 1
 
     def __call__(self, tape: Tape, x: Array) -> Array:
-        return tape.conv2d(
-            x, self.weight, self.bias, stride=self.stride, padding=self.padding,
-            dilation=self.dilation,
-        )  # fmt: skip
+        return tape.conv2d(self.fitting(x), self.weight, self.bias, **self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """The keywords of its operator."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+
+    def fitting(self, x: Array) -> Array:
+        """x, if it has the channels of this layer; the operator would take others for groups."""
+        C = self.groups * self.weight.shape[1]
+        if x.ndim == 4 and x.shape[1] != C:
+            checks.Call(x=described(x), weight=described(self.weight)).fail(
+                f"x has {x.shape[1]} channels, expected groups * weight.shape[1] = {C}"
+            )
+        return x
 
 
 @dataclass(eq=False)
@@ -41,10 +54,8 @@ class DeformConv2d(Conv2d):
     branch: Any = None
 
     def __call__(self, tape: Tape, x: Array) -> Array:
-        return tape.deform_conv2d(
-            x, self.branch(tape, x), self.weight, self.bias, stride=self.stride,
-            padding=self.padding, dilation=self.dilation,
-        )  # fmt: skip
+        offset = self.branch(tape, self.fitting(x))
+        return tape.deform_conv2d(x, offset, self.weight, self.bias, **self.settings())
 
 
 @dataclass(eq=False)
@@ -71,6 +82,8 @@ class BatchNorm:
 
     def _remember(self, x: Array) -> None:
         """A running mean, and a running variance without bias, as of PyTorch and Caffe."""
+        if x.size == 0:
+            return
         count, axes, share = x.size // x.shape[1], (0, 2, 3), x.dtype.type(self.momentum)
         unbiased = x.var(axis=axes) * x.dtype.type(count / max(count - 1, 1))
         self.mean += share * (x.mean(axis=axes) - self.mean)
@@ -105,13 +118,20 @@ def linear(rng: np.random.Generator, F: int, O: int, *, dtype: Any = np.float32)
 
 
 def parameters(net: Any) -> dict[str, Array]:
-    """The arrays that are trained, by name, in the order of the network."""
-    return {name: a for name, a, fixed in _arrays(net) if not fixed}
+    """The arrays that are trained, by name, in the order of the network; a shared one once."""
+    return _once((name, a) for name, a, fixed in _arrays(net) if not fixed)
 
 
 def arrays(net: Any) -> dict[str, Array]:
     """All arrays of a network: its parameters, and what it keeps beside them."""
-    return {name: a for name, a, _ in _arrays(net)}
+    return _once((name, a) for name, a, _ in _arrays(net))
+
+
+def _once(named: Iterable[tuple[str, Array]]) -> dict[str, Array]:
+    seen: dict[int, tuple[str, Array]] = {}
+    for name, a in named:
+        seen.setdefault(id(a), (name, a))
+    return dict(seen.values())
 
 
 def _arrays(part: Any, name: str = "", fixed: bool = False) -> Iterator[tuple[str, Array, bool]]:
@@ -143,19 +163,34 @@ def deformable(net: Any, layers: Sequence[str], *, offset_groups: int = 1) -> An
             home = _part(home, step)
         layer = _part(home, last)
         if type(layer) is not Conv2d:
-            known = sorted({name.rpartition(".")[0] for name in parameters(net)})
             raise ValueError(
-                f"{path!r} is not a plain convolution of this network, which has {', '.join(known)}"
+                f"{path!r} is not a plain convolution of this network, which has"
+                f" {', '.join(_convolutions(net))}"
             )
         _replace(home, last, _deformed(layer, offset_groups))
     return net
 
 
 def _deformed(layer: Conv2d, offset_groups: int) -> DeformConv2d:
-    like, _ = zero_offset_branch(layer.weight, layer.weight.shape[1], offset_groups=offset_groups)
-    settings = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
-    branch = Conv2d(like, np.zeros(len(like), like.dtype), **settings)
-    return DeformConv2d(layer.weight, layer.bias, **settings, branch=branch)
+    """The layer with a branch of zeros, which has no groups, where the weights are."""
+    weight, channels = layer.weight, layer.groups * layer.weight.shape[1]
+    C, G = checks.check_branch(described(weight), channels, offset_groups)
+    kh, kw = weight.shape[2:]
+    zeros = partial(namespace(weight).zeros, dtype=weight.dtype)
+    branch = Conv2d(zeros((2 * G * kh * kw, C, kh, kw)), zeros(2 * G * kh * kw), **layer.settings())
+    return DeformConv2d(weight, layer.bias, **layer.settings(), groups=layer.groups, branch=branch)
+
+
+def _convolutions(part: Any, name: str = "") -> Iterator[str]:
+    """The paths of the plain convolutions."""
+    if type(part) is Conv2d:
+        yield name
+    elif isinstance(part, list | tuple):
+        for i, each in enumerate(part):
+            yield from _convolutions(each, f"{name}.{i}" if name else str(i))
+    elif is_dataclass(part):
+        for f in fields(part):
+            yield from _convolutions(getattr(part, f.name), f"{name}.{f.name}" if name else f.name)
 
 
 def _part(home: Any, step: str) -> Any:
@@ -165,6 +200,8 @@ def _part(home: Any, step: str) -> Any:
 
 
 def _replace(home: Any, step: str, layer: Any) -> None:
+    if isinstance(home, tuple):
+        raise ValueError(f"layer {step} is in a tuple, which cannot be changed: use a list")
     if isinstance(home, list):
         home[int(step)] = layer
     else:

@@ -5,7 +5,8 @@ from typing import Any
 from numpy import ndarray as Array
 
 from .. import checks
-from .primitives import XGrads, namespace
+from .door import described, entered, namespace
+from .primitives import XGrads
 
 
 def softmax_loss(x: Array, labels: Array, *, ignored: int = -1) -> Array:
@@ -30,7 +31,8 @@ def softmax_loss_backward(
 
 def _softmax(x: Array, labels: Array, ignored: int) -> tuple[Array, Array, Any]:
     """log softmax(x), True at the class of each place, and how many places count."""
-    xp, call = namespace(x), checks.Call(x=x, labels=labels)
+    entered({"x": "N classes ..."}, x=x)
+    xp, call = namespace(x), checks.Call(x=described(x), labels=described(labels))
     call.check_shape("labels", "as x, without its classes", (x.shape[0], *x.shape[2:]))
     if labels.dtype.kind not in "iu":
         call.fail(f"labels has dtype {labels.dtype}, expected whole numbers", TypeError)
@@ -54,7 +56,7 @@ def smooth_l1(
 
     s(d) = d^2 / 2 where |d| < 1, else |d| - 1/2
     x, target, weight  of one shape; weight None: 1
-    count              what the sum is divided by, at least 1; None: the number of rows of x
+    count              what the sum is divided by, 1 or more; None: the number of rows of x, or 1
     """
     d = _difference(x, target, weight)
     xp, size = namespace(x), abs(d)
@@ -74,14 +76,16 @@ def smooth_l1_backward(
 
 
 def _difference(x: Array, target: Array, weight: Array | None) -> Array:
-    call = checks.Call(("weight",), x=x, target=target, weight=weight)
+    call = entered({"x": "N ..."}, ("weight",), x=x, target=target, weight=weight)
     for name in ("target", "weight"):
         call.check_shape(name, "as x", x.shape)
     return x - target
 
 
 def _count(x: Array, count: int | None) -> Any:
-    return x.dtype.type(max(x.shape[0] if count is None else count, 1))
+    if count is not None and count < 1:
+        checks.Call(x=described(x)).fail(f"count is {count}, expected 1 or more")
+    return x.dtype.type(max(x.shape[0], 1) if count is None else count)
 
 
 def _number(x: Array, value: Any) -> Array:

@@ -13,11 +13,7 @@ from numpy import ndarray as Array
 from .. import checks
 from ..bilinear import g
 from ..geometry import Pair, output_size, pair
-
-
-def namespace(x: Any) -> Any:
-    """The library of an array: NumPy, or CuPy."""
-    return np if isinstance(x, np.ndarray | np.generic) else x.__array_namespace__()
+from .door import entered, namespace
 
 
 class XGrads(NamedTuple):
@@ -51,8 +47,7 @@ class BatchNormGrads(NamedTuple):
 
 def add(x: Array, z: Array) -> Array:
     """x + z, of one shape: where a shortcut ends (He et al. 2016)."""
-    call = checks.Call(x=x, z=z)
-    call.check_shape("z", "as x", x.shape)
+    entered({}, x=x, z=z).check_shape("z", "as x", x.shape)
     return x + z
 
 
@@ -63,6 +58,7 @@ def add_backward(grad_output: Array, x: Array, z: Array) -> AddGrads:
 
 def reshape(x: Array, shape: tuple[int, ...]) -> Array:
     """The same numbers in another shape."""
+    entered({}, x=x)
     return x.reshape(shape)
 
 
@@ -73,6 +69,7 @@ def reshape_backward(grad_output: Array, x: Array, shape: tuple[int, ...]) -> XG
 
 def relu(x: Array) -> Array:
     """max(x, 0); NaN stays NaN."""
+    entered({}, x=x)
     return namespace(x).maximum(x, x.dtype.type(0))
 
 
@@ -83,8 +80,8 @@ def relu_backward(grad_output: Array, x: Array) -> XGrads:
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """A fully connected layer: x N F, weight O F, bias O; returns N O."""
-    call = checks.Call(("bias",), x=x, weight=weight, bias=bias)
-    call.check_arrays({"x": "N F", "weight": "O F", "bias": "O"})
+    ranks = {"x": "N F", "weight": "O F", "bias": "O"}
+    call = entered(ranks, ("bias",), x=x, weight=weight, bias=bias)
     call.check_shape("weight", "O, F", (weight.shape[0], x.shape[1]))
     call.check_shape("bias", "O,", (weight.shape[0],))
     y = x @ weight.T
@@ -106,8 +103,14 @@ def batch_norm(
     """scale (x - mean) / sqrt(variance + epsilon) + shift, per channel (Ioffe and Szegedy 2015).
 
     x               N C H W; scale and shift C
-    mean, variance  C: those of training, kept fixed; None: those of this batch, over N, H and W
+    mean, variance  C: those of training, kept fixed; both None: those of this batch
     """
+    each = {"scale": scale, "shift": shift, "mean": mean, "variance": variance}
+    call = entered({"x": "N C H W"}, ("mean", "variance"), x=x, **each)
+    for name in each:
+        call.check_shape(name, "C,", (x.shape[1],))
+    if (mean is None) != (variance is None):
+        call.fail("one of mean and variance is None, expected both or none")
     normal, _ = _normalised(x, mean, variance, epsilon)
     return normal * scale[:, None, None] + shift[:, None, None]
 
@@ -140,7 +143,9 @@ def max_pool2d(
     x: Array, kernel_size: int | Pair, stride: int | Pair, padding: int | Pair = 0
 ) -> Array:
     """The largest of each window of x N C H W; padding never wins."""
-    return reduce(namespace(x).maximum, _windows(x, kernel_size, stride, padding))
+    entered({"x": "N C H W"}, x=x)
+    windows = _windows(x, kernel_size, stride, padding)
+    return reduce(namespace(x).maximum, windows, next(windows).copy())
 
 
 def max_pool2d_backward(
@@ -152,9 +157,11 @@ def max_pool2d_backward(
     (top, left), (H, W) = pair("padding", padding, at_least=0), x.shape[2:]
     padded = xp.zeros((*x.shape[:2], H + 2 * top, W + 2 * left), grad_output.dtype)
     left_over = xp.ones(y.shape, bool)
+    within = _windows(xp.ones((1, 1, H, W), x.dtype), kernel_size, stride, padding)
     places = _windows(padded, kernel_size, stride, 0)
-    for window, place in zip(_windows(x, kernel_size, stride, padding), places, strict=True):
-        won = left_over & (window == y)
+    windows = _windows(x, kernel_size, stride, padding)
+    for window, inside, place in zip(windows, within, places, strict=True):
+        won = left_over & (window == y) & (inside == 1)
         place += grad_output * won
         left_over &= ~won
     return XGrads(padded[:, :, top : top + H, left : left + W])
@@ -187,6 +194,7 @@ def upsample(x: Array, size: Pair) -> Array:
 
     Equation (4) is a product of two factors, so two small matrices do it: y = A x B^T.
     """
+    entered({"x": "N C H W"}, x=x)
     A, B = _between(x, size)
     return A @ x @ B.T
 

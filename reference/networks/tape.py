@@ -8,8 +8,9 @@ do. Values are plain arrays; the tape knows them by identity, so an array that w
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from numpy import ndarray as Array
 
@@ -17,6 +18,7 @@ from deformable_convnets import reference
 
 from .. import checks
 from . import losses, primitives
+from .door import namespace
 
 Operator = Callable[..., Array]
 
@@ -83,20 +85,31 @@ class Tape:
 
         result       an array that this tape has computed, such as a loss of shape ()
         grad_output  its gradient, of the same shape; 1 for a number
-        Raises ValueError if a parameter has no part in the result.
+        Raises ValueError if a parameter has no part in the result. No two gradients share memory.
         """
-        found = {id(result): self._first(result, grad_output)}
+        first = self._first(result, grad_output)
+        try:
+            found = self._replayed(result, first)
+        finally:
+            self.records.clear()
+            self.live = {id(a) for a in self.parameters.values()}
+        unused = [name for name, a in self.parameters.items() if id(a) not in found]
+        if unused:
+            raise ValueError(f"the result does not depend on {', '.join(unused)}")
+        grads = {name: found[id(a)] for name, a in self.parameters.items()}
+        return {name: grad.copy() if _shared(grad, grads, grad_output) else grad
+                for name, grad in grads.items()}  # fmt: skip
+
+    def _replayed(self, result: Array, grad_output: Array) -> dict[int, Array]:
+        """The gradients by the identity of their arrays."""
+        found = {id(result): grad_output}
         while self.records:
             record = self.records.pop()  # what it holds is freed as soon as it has been used
             grad = found.pop(id(record.result), None)
             if grad is not None:
                 for a, more in self._through(record, grad):
                     found[id(a)] = more if id(a) not in found else found[id(a)] + more
-        self.live = {id(a) for a in self.parameters.values()}
-        unused = [name for name, a in self.parameters.items() if id(a) not in found]
-        if unused:
-            raise ValueError(f"the result does not depend on {', '.join(unused)}")
-        return {name: found[id(a)] for name, a in self.parameters.items()}
+        return found
 
     def _first(self, result: Array, grad_output: Array | None) -> Array:
         if not any(record.result is result for record in self.records):
@@ -104,7 +117,7 @@ class Tape:
         if grad_output is None and result.size != 1:
             raise ValueError(f"the result has shape {result.shape}: its grad_output is needed")
         if grad_output is None:
-            return primitives.namespace(result).ones_like(result)
+            return namespace(result).ones_like(result)
         checks.Call(result=result, grad_output=grad_output).check_shape(
             "grad_output", "as the result", result.shape
         )
@@ -115,9 +128,25 @@ class Tape:
         live = {name: a for name, a in record.arguments.items() if id(a) in self.live}
         wanted = {"wrt": list(live)} if "wrt" in _signature(record.backward).parameters else {}
         grads = record.backward(grad, **record.arguments, **wanted)
+        without = [name for name in live if getattr(grads, name, None) is None]
+        if without:
+            raise ValueError(
+                f"{record.forward.__name__} has no gradient of {', '.join(without)}, which depends"
+                " on parameters of the tape"
+            )
         return [(a, getattr(grads, name)) for name, a in live.items()]
 
 
-@cache
+def _shared(grad: Array, grads: dict[str, Array], grad_output: Array | None) -> bool:
+    """Whether a gradient may be a part of another one, or of what the caller gave."""
+    again = sum(other is grad for other in grads.values()) > 1
+    return again or grad is grad_output or getattr(grad, "base", None) is not None
+
+
+_SIGNATURES: WeakKeyDictionary[Callable[..., Any], inspect.Signature] = WeakKeyDictionary()
+
+
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
+    if function not in _SIGNATURES:
+        _SIGNATURES[function] = inspect.signature(function)
+    return _SIGNATURES[function]

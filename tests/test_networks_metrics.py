@@ -1,0 +1,130 @@
+"""mIoU and average precision, by hand and beside pycocotools."""
+
+import contextlib
+import io
+import itertools
+
+import numpy as np
+import pytest
+
+from deformable_convnets.reference.networks import metrics
+from deformable_convnets.reference.networks.metrics import Detections, average_precision
+
+
+def boxes(*rows):
+    return np.array(rows, float).reshape(-1, 4)
+
+
+def test_mean_iou_by_hand():
+    labels = np.array([[0, 0, 1], [1, 2, -1]])
+    predicted = np.array([[0, 1, 1], [1, 0, 2]])
+    matrix = metrics.confusion(predicted, labels, 4)
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    # 0: 1 of 3; 1: 2 of 3; 2: 0 of 1; 3 is neither there nor predicted
+    assert metrics.mean_iou(matrix) == pytest.approx((1 / 3 + 2 / 3 + 0) / 3, rel=1e-15)
+    assert metrics.mean_iou(metrics.confusion(labels, labels, 3, ignored=-1)) == 1
+    with pytest.raises(ValueError, match=r"predicted has shape \(2,\), expected \(as labels\)"):
+        metrics.confusion(np.zeros(2, int), labels, 3)
+
+
+def test_overlaps_by_hand():
+    a = boxes((0, 0, 4, 4), (2, 2, 2, 5), (5, 1, 3, 9))  # an empty and an inverted one
+    b = boxes((2, 0, 6, 4), (0, 0, 4, 4), (9, 9, 10, 10))
+    assert metrics.overlaps(a, b).tolist() == [[8 / 24, 1, 0], [0, 0, 0], [0, 0, 0]]
+    assert metrics.overlaps(boxes(), b).shape == (0, 3)
+
+
+TRUTH = [boxes((0, 0, 10, 10), (20, 0, 30, 10)), boxes((0, 0, 10, 10), (50, 50, 60, 60))]
+FOUND = [
+    Detections(boxes((0, 0, 10, 10), (0, 0, 10, 9), (20, 0, 30, 8)), np.array([0.9, 0.8, 0.6])),
+    Detections(boxes((1, 0, 11, 10), (70, 70, 80, 80)), np.array([0.7, 0.5])),
+]  # by score: right, the same again, right, right, nothing there; one of four is never found
+
+
+def test_average_precision_by_hand():
+    # recall 1/4 1/4 2/4 3/4 3/4; precision 1 1/2 2/3 3/4 3/5, made decreasing: 1 3/4 3/4 3/4 3/5
+    assert average_precision(FOUND, TRUTH, 0.5) == pytest.approx((1 + 3 / 4 + 3 / 4) / 4)
+    # at recalls 0 .1 .2 | .3 .4 .5 .6 .7 | .8 .9 1
+    voc07 = (3 * 1 + 5 * 3 / 4) / 11
+    assert average_precision(FOUND, TRUTH, 0.5, points="11") == pytest.approx(voc07)
+    # 0 to .25 | .26 to .75
+    assert average_precision(FOUND, TRUTH, 0.5, points="101") == pytest.approx(
+        (26 + 50 * 3 / 4) / 101
+    )
+    # a higher threshold: (1, 0, 11, 10) overlaps 90 of 110, (20, 0, 30, 8) 8 of 10
+    assert average_precision(FOUND, TRUTH, 0.81) == pytest.approx((1 + 2 / 3) / 4)
+
+
+def test_average_precision_at_the_ends():
+    nothing = [Detections(boxes(), np.zeros(0))] * 2
+    for points in ("all", "11", "101"):
+        assert average_precision(nothing, TRUTH, 0.5, points=points) == 0
+        assert np.isnan(average_precision(FOUND, [boxes(), boxes()], 0.5, points=points))
+        perfect = [Detections(t, np.ones(len(t))) for t in TRUTH]
+        assert average_precision(perfect, TRUTH, 0.5, points=points) == 1
+    with pytest.raises(ValueError, match="points is '12', expected 'all', '11' or '101'"):
+        average_precision(FOUND, TRUTH, 0.5, points="12")
+
+
+def test_voc_and_coco_differ_where_a_box_is_taken():
+    """Two detections next to one box; the second also overlaps another, less."""
+    truth = [boxes((0, 0, 10, 10), (3, 0, 13, 10))]
+    found = [Detections(boxes((0, 0, 10, 10), (1, 0, 11, 10)), np.array([0.9, 0.8]))]
+    assert average_precision(found, truth, 0.5) == 0.5
+    assert average_precision(found, truth, 0.5, points="101") == 1
+
+
+def drawn(rng, images=6):
+    truths, found = [], []
+    for _ in range(images):
+        low = rng.uniform(0, 60, (int(rng.integers(0, 6)), 2))
+        truth = np.hstack([low, low + rng.uniform(8, 40, low.shape)])
+        near = truth + rng.uniform(-3.9, 3.9, truth.shape)  # never inverted
+        other = rng.uniform(0, 60, (int(rng.integers(0, 5)), 2))
+        every = np.vstack([near, near + 2, np.hstack([other, other + 20])])
+        truths.append(truth)
+        found.append(Detections(every, rng.permutation(len(every)) / 100 + rng.uniform(0, 0.001)))
+    return found, truths
+
+
+def by_pycocotools(found, truths, thresholds):
+    """Average precision at each threshold, by the code of COCO's authors."""
+    coco = pytest.importorskip("pycocotools.coco")
+    evaluation = pytest.importorskip("pycocotools.cocoeval")
+    number, data = itertools.count(1), coco.COCO()
+
+    def entry(image, box, **more):
+        x1, y1, x2, y2 = map(float, box)
+        size = [x2 - x1, y2 - y1]
+        return {"id": next(number), "image_id": image, "category_id": 1, "bbox": [x1, y1, *size],
+                "area": size[0] * size[1], "iscrowd": 0, **more}  # fmt: skip
+
+    data.dataset = {
+        "images": [{"id": i} for i in range(len(truths))], "categories": [{"id": 1}],
+        "annotations": [entry(i, box) for i, truth in enumerate(truths) for box in truth],
+        "info": {},
+    }  # fmt: skip
+    rows = [
+        entry(i, box, score=float(score))
+        for i, d in enumerate(found) for box, score in zip(d.boxes, d.scores, strict=True)
+    ]  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        data.createIndex()
+        run = evaluation.COCOeval(data, data.loadRes(rows), "bbox")
+        run.params.iouThrs = np.array(thresholds)
+        run.evaluate()
+        run.accumulate()
+    return run.eval["precision"][:, :, 0, 0, -1].mean(axis=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_beside_pycocotools(seed):
+    """The same boxes: equal up to the order of a mean, and to its eps of 2^-52 in the precision."""
+    found, truths = drawn(np.random.default_rng(seed))
+    thresholds = metrics.COCO_THRESHOLDS
+    ours = [average_precision(found, truths, t, points="101") for t in thresholds]
+    theirs = by_pycocotools(found, truths, thresholds)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+    assert max(ours) - min(ours) > 0.2
+    others = [average_precision(found, truths, t, points="all") for t in thresholds]
+    assert abs(np.array(others) - theirs).max() > 1e-4  # another definition is seen
