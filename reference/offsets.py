@@ -54,7 +54,9 @@ def effective_dilation(
     grid = points.reshape(N, G, kh, kw, Ho, Wo, 2)
     with np.errstate(invalid="ignore"):  # infinity less infinity
         steps = [np.diff(grid, axis=2), np.diff(grid, axis=3)]
-    distances = [np.hypot(d[..., 0], d[..., 1]).reshape(N, G, -1, Ho, Wo) for d in steps]
+    distances = [
+        np.hypot(d[..., 0], d[..., 1]).reshape(N, G, d.shape[2] * d.shape[3], Ho, Wo) for d in steps
+    ]
     return np.concatenate(distances, axis=2).mean(axis=2)
 
 

@@ -82,6 +82,16 @@ def check_pixel(p: Any, size: Pair) -> Pair:
     return y, x
 
 
+def check_channels(i: int, weight: Array, C: int) -> None:
+    """Whether a layer's weight, O C/groups kh kw, fits the C channels of the layer below."""
+    O, each = weight.shape[:2]
+    if C % each or O % (C // each):
+        raise ValueError(
+            f"layers[{i}].weight has shape {weight.shape}, which does not fit the {C} channels of"
+            f" layers[{i - 1}]: expected O, C/groups, kh, kw"
+        )
+
+
 def check_influence(influence: Any, power: Any) -> int:
     """`influence_spread`; returns the power."""
     call = Call(influence=influence)

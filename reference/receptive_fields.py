@@ -17,6 +17,7 @@ Nothing here knows of activation functions: the stack is taken as linear in its 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from . import receptive_field_checks as checks
 from .bilinear import computed, sample
 from .convolution import conv2d_backward
 from .deform_conv import deform_conv2d_backward
-from .geometry import Geometry, Pair, R, Sides
+from .geometry import Geometry, Pair, R, Sides, pair
 from .offsets import sampling_points
 from .receptive_field_checks import Checked
 
@@ -130,11 +131,11 @@ def effective_receptive_field(p: Any, layers: Sequence[ConvLayer], size: Pair) -
     Returns C H W, the gradient of the sum of the output channels at p. The offsets are taken as
     given: what x does to them through an offset branch is not in it.
     """
-    stack = checks.check_stack(layers, size)
+    stack = checks.check_stack(layers, pair("size", size, at_least=1))
     dtype = checks.dtype_of(stack)
     y, x = checks.check_pixel(p, stack[-1].geometry.output)
-    weights = [_weight(layer, dtype) for layer in stack]
-    channels = [weights[0].shape[1], *(len(w) for w in weights)]
+    weights = _weights(stack, dtype)
+    channels = [1 if stack[0].weight is None else weights[0].shape[1], *map(len, weights)]
     grad = np.zeros((1, channels[-1], *stack[-1].geometry.output), dtype)
     grad[0, :, y, x] = 1
     for layer, weight, C in zip(stack[::-1], weights[::-1], channels[-2::-1], strict=True):
@@ -143,9 +144,18 @@ def effective_receptive_field(p: Any, layers: Sequence[ConvLayer], size: Pair) -
     return grad[0]
 
 
-def _weight(layer: Checked, dtype: Any) -> Array:
-    kh, kw = layer.geometry.kernel
-    return np.full((1, 1, kh, kw), 1 / (kh * kw), dtype) if layer.weight is None else layer.weight
+def _weights(stack: list[Checked], dtype: Any) -> list[Array]:
+    """From the input up; without a weight a layer is the mean of its taps, each channel alone."""
+    weights: list[Array] = []
+    for i, layer in enumerate(stack):
+        (kh, kw), weight = layer.geometry.kernel, layer.weight
+        if weight is None:
+            C = len(weights[-1]) if weights else 1
+            weight = np.full((C, 1, kh, kw), 1 / (kh * kw), dtype)
+        elif weights:
+            checks.check_channels(i, weight, len(weights[-1]))
+        weights.append(weight)
+    return weights
 
 
 def _influence_below(grad: Array, x: Array, weight: Array, layer: Checked) -> Array:
@@ -171,7 +181,9 @@ def influence_spread(influence: Array, *, power: int = 1) -> Array:
     """
     power = checks.check_influence(influence, power)
     with np.errstate(invalid="ignore"):  # 0 / 0
-        size = np.abs(influence.astype(np.float64).reshape(-1, *influence.shape[-2:]))
+        size = np.abs(
+            influence.astype(np.float64).reshape(prod(influence.shape[:-2]), *influence.shape[-2:])
+        )
         density = ((size / size.max(initial=0)) ** power).sum(axis=0)
         spread = []
         for along in (density.sum(axis=1), density.sum(axis=0)):
@@ -197,7 +209,8 @@ def disordered_offset(
     """
     geometry = checks.check_control(offset, kernel_size, rng, keep)
     (N, _, Ho, Wo), G = offset.shape, geometry.offset_groups
-    field = computed(offset).reshape(N, G, -1, 2, Ho, Wo)
+    K = geometry.kernel[0] * geometry.kernel[1]
+    field = computed(offset).reshape(N, G, K, 2, Ho, Wo)
     if keep == "vectors":
         order = rng.random((N, G, field.shape[2], 1, Ho, Wo)).argsort(axis=2)
         changed = np.take_along_axis(field, order, axis=2)

@@ -227,3 +227,25 @@ def test_the_source_as_it_is_passes():
     """What the sabotage does to the module is no reason to fail."""
     for check in {check for check, _, _ in SABOTAGE.values()}:
         check(spoilt(receptive_fields, "import numpy", "import numpy"))
+
+
+def test_a_layer_without_weight_is_the_mean_of_each_channel():
+    """Above a layer of several channels too; one channel of them is the plain case."""
+    weight, mean, field = np.random.default_rng(8).normal(size=(4, 2, 3, 3)), ConvLayer(3), (8, 9)
+    found = reference.effective_receptive_field((1, 2), [ConvLayer(3, weight=weight), mean], field)
+    one = ConvLayer(3, weight=weight.sum(axis=0, keepdims=True))
+    expected = reference.effective_receptive_field((1, 2), [one, mean], field)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+    stack = [ConvLayer(3, weight=weight), ConvLayer(1, weight=np.ones((2, 3, 1, 1)))]
+    with pytest.raises(ValueError, match=r"layers\[1\].weight has shape \(2, 3, 1, 1\), which"):
+        reference.effective_receptive_field((0, 0), stack, field)
+    with pytest.raises(TypeError, match="size is None, expected"):
+        reference.effective_receptive_field((0, 0), [mean], None)
+
+
+def test_nothing_at_all():
+    """No image, or no channel."""
+    nothing = np.zeros((0, 18, 4, 5))
+    assert reference.disordered_offset(nothing, 3, np.random.default_rng(0)).shape == nothing.shape
+    assert reference.effective_dilation(nothing, 3).shape == (0, 1, 4, 5)
+    assert np.isnan(reference.influence_spread(np.zeros((0, 3, 4)))).all()

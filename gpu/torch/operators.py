@@ -182,7 +182,7 @@ def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
 
 
 def _format(ndim: int, like: Tensor) -> torch.memory_format:
-    """Channels last where the tensor is and C order is not, as PyTorch's own layers choose."""
+    """Channels last where the tensor is and C order is not, C order where both are true."""
     if ndim != 4 or like.ndim != 4 or like.is_contiguous():
         return torch.contiguous_format
     last = like.is_contiguous(memory_format=torch.channels_last)

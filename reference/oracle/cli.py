@@ -3,8 +3,8 @@
     dcn-verify my_kernels:deform_conv2d --backward my_kernels:deform_conv2d_backward
     dcn-verify torchvision --python .venv-peers/bin/python --html report.html
 
-Exit status: 0 if every law that was checked holds, 1 if one is broken, 2 if nothing could be
-checked, for a reason that is one line on standard error.
+Exit status: 0 if every law that was checked holds, 1 if one is broken, 2 if an operator could not
+be checked, for a reason that is one line, and 130 after an interrupt.
 """
 
 import argparse

@@ -40,17 +40,22 @@ DEEP = ("_is_exact", "_within_bounds", "_rounded_once")  # the ends of their nam
 def offers(names: list[str]) -> Iterator[tuple[str, Any]]:
     for name in names or [*peers.PEERS, *OWN]:
         if name in OWN:
-            offered = [o for o in OPERATORS if own(name).offers(o)]
-            yield from ((name, peers.Offer(operator, operator)) for operator in offered)
+            made = ours(name).implementation
+            yield from ((name, peers.Offer(o, o)) for o in OPERATORS if made.offers(o))
         else:
             yield from ((name, offer) for offer in peers.PEERS[name].offers)
 
 
-def own(name: str) -> Any:
-    """One of OWN, with as many problems as a peer of that speed."""
+def ours(name: str) -> Any:
+    """The registered entry of one of OWN."""
     from implementations import ENTRIES
 
-    entry = ENTRIES[OWN[name]]
+    return ENTRIES[OWN[name]]
+
+
+def own(name: str) -> Any:
+    """One of OWN, with as many problems as a peer of that speed."""
+    entry = ours(name)
     if entry.missing():
         raise CannotStart(f"{name}: {entry.missing()}")
     versions = {
