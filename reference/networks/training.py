@@ -1,0 +1,144 @@
+"""Training: steps of a network, checkpoints that resume bit for bit, and a stop where it diverges.
+
+What decides a run is in its `State`: the network, the optimiser, the random numbers, and how far it
+is. A checkpoint holds all of it, so a run that was interrupted ends with the same bits as one that
+was not.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy import ndarray as Array
+
+from .layers import arrays, parameters
+from .tape import Record, Tape
+
+Loss = Callable[[Any, Tape, Any], Array]  # of a network, a tape and what was drawn
+
+
+class Diverged(RuntimeError):
+    """A loss that is not finite: at which iteration, and in which layer first."""
+
+
+@dataclass
+class State:
+    """A run: what it trains, with what, from which random numbers, and what the loss was so far."""
+
+    net: Any
+    optimiser: Any
+    rng: np.random.Generator
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def iteration(self) -> int:
+        """How many steps have been made."""
+        return len(self.losses)
+
+
+def train(
+    state: State, draw: Callable[[np.random.Generator], Any], loss: Loss, *, iterations: int,
+    rate: Callable[[int], float], checkpoint: str | Path | None = None, every: int = 100,
+    progress: Callable[[State], None] | None = None, ops: Any = None,
+) -> State:  # fmt: skip
+    """Steps up to `iterations`, from where the state is, or the checkpoint if there is one.
+
+    draw        makes what a step learns from
+    loss        computes a number of shape () on a tape
+    rate        the learning rate of an iteration, from 0 on
+    checkpoint  a file that is written after every `every` steps and at the end
+    progress    is called after each step
+    Raises Diverged where the loss is not finite; the checkpoint is then that of the steps before.
+    """
+    if checkpoint is not None and Path(checkpoint).exists():
+        load(checkpoint, state)
+    trained = parameters(state.net)
+    while state.iteration < iterations:
+        tape = Tape(trained, ops)
+        value = loss(state.net, tape, draw(state.rng))
+        if not np.isfinite(float(value)):
+            raise Diverged(_where(state, tape, float(value)))
+        state.optimiser.step(trained, tape.gradients(value), rate(state.iteration))
+        state.losses.append(float(value))
+        if checkpoint is not None and state.iteration % every in (0, iterations % every):
+            save(checkpoint, state)
+        if progress is not None:
+            progress(state)
+    return state
+
+
+def _where(state: State, tape: Tape, value: float) -> str:
+    """The first call whose result is not finite, and the parameters that it takes."""
+    text = f"the loss is {value} at iteration {state.iteration}"
+    names = {id(a): name for name, a in arrays(state.net).items()}
+    for name, a in arrays(state.net).items():
+        if not np.isfinite(a).all():
+            return f"{text}; {name} is not finite"
+    for record in tape.records:
+        if not np.isfinite(record.result).all():
+            return f"{text}; the first result that is not finite is that of {_told(record, names)}"
+    return text
+
+
+def _told(record: Record, names: dict[int, str]) -> str:
+    taken = [names[id(a)] for a in record.arguments.values() if id(a) in names]
+    return f"{record.forward.__name__}{' with ' * bool(taken)}{', '.join(taken)}"
+
+
+def save(path: str | Path, state: State) -> None:
+    """Write a checkpoint: beside it, then in its place, so that a whole one is always there."""
+    path = Path(path)
+    told = {
+        "rng": state.rng.bit_generator.state, "losses": [x.hex() for x in state.losses],
+        "optimiser": type(state.optimiser).__name__,
+    }  # fmt: skip
+    kept: dict[str, Any] = {f"net {name}": a for name, a in arrays(state.net).items()}
+    kept |= {f"state {name}": a for name, a in state.optimiser.state.items()}
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        np.savez(file, told=json.dumps(told), **kept)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load(path: str | Path, state: State) -> None:
+    """Put a state where its checkpoint was; ValueError for a file that is not of such a run."""
+    try:
+        with Path(path).open("rb") as opened, np.load(opened) as file:
+            kept = {name: file[name] for name in file.files}
+            told = json.loads(str(kept.pop("told")))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} is no checkpoint, or not a whole one: {error}") from None
+    own = {f"net {name}": a for name, a in arrays(state.net).items()}
+    _same(path, {n: a.shape for n, a in own.items()},
+          {n: a.shape for n, a in kept.items() if n.startswith("net ")})  # fmt: skip
+    if told["optimiser"] != type(state.optimiser).__name__:
+        raise ValueError(
+            f"{path} was written with {told['optimiser']}, expected the same optimiser"
+        )
+    for name, a in own.items():
+        a[...] = kept[name]
+    state.optimiser.state.clear()
+    state.optimiser.state.update(
+        {n.removeprefix("state "): a for n, a in kept.items() if n.startswith("state ")}
+    )
+    state.rng.bit_generator.state = told["rng"]
+    state.losses[:] = map(float.fromhex, told["losses"])
+
+
+def _same(path: Any, own: dict[str, Any], kept: dict[str, Any]) -> None:
+    """All differences between the arrays of a network and those of a checkpoint, in one error."""
+    wrong = [f"{n.removeprefix('net ')} is missing" for n in own.keys() - kept.keys()]
+    wrong += [f"{n.removeprefix('net ')} is not in the network" for n in kept.keys() - own.keys()]
+    wrong += [
+        f"{n.removeprefix('net ')} has shape {kept[n]}, expected {own[n]}"
+        for n in own.keys() & kept.keys() if own[n] != kept[n]
+    ]  # fmt: skip
+    if wrong:
+        raise ValueError(f"{path} is of another network: {'; '.join(sorted(wrong))}")
