@@ -1,108 +1,62 @@
-"""The exercises of notebooks 1 to 4, and those of 13; see `exercises`."""
+"""The exercises of notebooks 3 and 4, and those of 13; see `exercises`."""
+
+import numpy as np
 
 import deformable_convnets.reference as reference
-from deformable_convnets.reference.oracle.mistakes import Mistake
+from deformable_convnets.reference.oracle.mistakes import MISTAKES, Mistake
 
 from .grading import Exercise, of_operator
 from .problems import (
+    any_layer,
+    anywhere,
     backward,
     backward_at_zero,
-    crosses,
-    dense,
-    field_of,
     layer,
     module,
     mystery,
-    near_the_grid,
+    not_a_number,
+    of_one_point,
     overwritten,
-    plain,
-    points,
-    stack,
-    where,
+    read_one,
+    where_finite,
     which_library,
+    without_max,
 )
 
+
+def by_halves(offsets, channels=lambda C: (slice(None, C // 2), slice(C // 2, None))):
+    """Two groups as two layers, with the offsets that `offsets` gives each of them."""
+
+    def run(x, offset, weight):
+        halves = zip(channels(x.shape[1]), offsets(offset), strict=True)
+        return sum(reference.deform_conv2d(x[:, c], o, weight[:, c]) for c, o in halves)
+
+    return run
+
+
+def halved_outputs(x, offset, weight):
+    """Each half of the output from one half of x."""
+    o, c, n = len(weight) // 2, x.shape[1] // 2, offset.shape[1] // 2
+    first = reference.deform_conv2d(x[:, :c], offset[:, :n], weight[:o, :c])
+    second = reference.deform_conv2d(x[:, c:], offset[:, n:], weight[o:, c:])
+    return np.concatenate([first, second], axis=1)
+
+
+def not_moved(*args):
+    """The gradient K Ho Wo 2 of the points, reshaped to that of the offset as it is."""
+    grad = reference.deform_conv2d_backward(*args).offset
+    return np.moveaxis(grad.reshape(-1, 2, *grad.shape[2:]), 1, -1).reshape(grad.shape)
+
+
+def without_bias(grad_output, x, offset_weight, offset_bias, weight):
+    layer = x, offset_weight, 0 * offset_bias, weight
+    return reference.deform_conv_module_backward(grad_output, *layer).x
+
+
 EXERCISES = {
-    "grid": Exercise(
-        lambda k, d: reference.R(k, dilation=d),
-        lambda rng: (int(rng.choice([3, 5, 7])), int(rng.integers(2, 5))),
-        (
-            "The taps of one axis are (0, 1, ..., k - 1) minus the centre, times d.",
-            "Two nested loops over that list, y outside and x inside, give the rows of R.",
-        ),
-        (
-            Mistake("taps written (x, y)", lambda k, d: reference.R(k, dilation=d)[:, ::-1]),
-            Mistake("a grid that starts at its corner", lambda k, d: d * (reference.R(k) + k // 2)),
-            Mistake("the dilation forgotten", lambda k, d: reference.R(k)),
-        ),
-    ),
-    "conv_by_columns": of_operator(
-        "conv2d",
-        plain,
-        "Each of the K taps gives one row per channel: x shifted by the tap, C Ho Wo numbers.",
-        "Stack them as C K P with P = Ho Wo; weight.reshape(O, -1) multiplies that as (C K) P.",
-    ),
-    "receptive_field": Exercise(
-        field_of,
-        stack,
-        (
-            "One layer alone sees 1 + d (k - 1) of its own input pixels.",
-            "A step on the input of layer i is the product of the strides of the layers before.",
-        ),
-        (
-            Mistake("the dilation forgotten", lambda k, s, d: field_of(k, s, (1,) * len(d))),
-            Mistake("the strides forgotten", lambda k, s, d: field_of(k, (1,) * len(s), d)),
-            Mistake(
-                "the stride of a layer counted in its own step",
-                lambda k, s, d: 1 + s[0] * (field_of(k, (*s[1:], 1), d) - 1),
-            ),
-            Mistake("the missing 1", lambda k, s, d: field_of(k, s, d) - 1),
-        ),
-    ),
-    "bilinear": of_operator(
-        "sample",
-        points,
-        "g takes arrays: g(rows, p[:, :1]) has one row per point and one column per row of x.",
-        'np.einsum("py,px,cyx->cp", of_y, of_x, x) is the double sum over q.',
-    ),
-    "slope_y": Exercise(
-        lambda p, size: dense(p, size)[0],
-        where,
-        (
-            "Equation (4) is a product, and only its first factor depends on p_y.",
-            "The right-hand slope of g(q, p) is +1 for p in [q - 1, q) and -1 in [q, q + 1).",
-        ),
-        (
-            Mistake("G_x, not G_y", lambda p, size: dense(p, size)[1]),
-            Mistake("the opposite sign of the derivative", lambda p, size: -dense(p, size)[0]),
-            Mistake("G, not its derivative", lambda p, size: reference.G(p, size).toarray()),
-            Mistake("columns numbered x first", lambda p, size: dense(p[:, ::-1], size[::-1])[1]),
-        ),
-    ),
-    "differences_fail": Exercise(
-        crosses,
-        near_the_grid,
-        (
-            "Inside one cell the sample is linear in p_y and in p_x, and the difference is exact.",
-            "p - step and p + step lie in one cell when their floors are the same.",
-        ),
-        (
-            Mistake("the check along y alone", lambda p, step: crosses(p[:, :1], step)),
-            Mistake("the check along x alone", lambda p, step: crosses(p[:, 1:], step)),
-            Mistake("whole coordinates alone", lambda p, step: (p % 1 == 0).any(axis=-1)),
-            Mistake("the answer to where they work", lambda p, step: ~crosses(p, step)),
-        ),
-    ),
-    "authors_border": of_operator(
-        "sample",
-        points,
-        "Inside the map the rule repeats the last row and column: np.pad with mode='edge'.",
-        "Outside 0 <= y < H, 0 <= x < W the value is 0: multiply by the test.",
-        border="dcnv1",
-    ),
     "gather_and_sum": of_operator(
         "deform_conv2d",
-        layer,
+        any_layer,
         "sampling_points(offset, kernel_size) gives every p, and sample(x[0], p[0, 0]) reads them.",
         "The samples are C K Ho Wo; the weight, as O C K, sums over C and K.",
     ),
@@ -111,6 +65,17 @@ EXERCISES = {
         lambda rng: layer(rng, G=2),
         "Equation (2) is a sum over channels: the first half of them is a layer of its own.",
         "Channels 0 to 17 of the offset move the first C/2 channels of x, the rest the others.",
+        own=(
+            Mistake(
+                "the offsets of the two groups exchanged",
+                by_halves(lambda o: (o[:, o.shape[1] // 2 :], o[:, : o.shape[1] // 2])),
+            ),
+            Mistake(
+                "every other channel of the offset, not one half and the other",
+                by_halves(lambda o: (o[:, ::2], o[:, 1::2])),
+            ),
+            Mistake("output channels halved too, each half from one group", halved_outputs),
+        ),
     ),
     "which_library": Exercise(
         which_library,
@@ -126,6 +91,7 @@ EXERCISES = {
         backward,
         "Each sample has its own gradient: w(p_n) times grad_output, summed over output channels.",
         "sample_backward(grad_samples, x[0], p[0, 0]).p is K Ho Wo 2; the offset is (K 2) Ho Wo.",
+        own=(Mistake("K Ho Wo 2 reshaped as it is, its last axis not moved", not_moved),),
     ),
     "offset_gradient_at_zero": of_operator(
         "deform_conv2d_backward.offset",
@@ -144,18 +110,35 @@ EXERCISES = {
         module,
         "Call conv2d for the offsets, then deform_conv2d_backward: that is the sampling term.",
         "The gradient of the offset is the grad_output of the branch: conv2d_backward.",
+        own=(Mistake("the bias of the branch forgotten", without_bias),),
     ),
     "first_kernel": of_operator(
         "deform_conv2d",
         layer,
         "The report's diagnosis says in which order the kernel wants the channels of the offset.",
-        "An offset of our order, (9, 2) channels of dy and dx, becomes theirs by to_layout.",
+        "Ours is (9, 2): reshape to 1 9 2 Ho Wo, turn dy and dx round, then exchange the two axes.",
     ),
     "second_kernel": of_operator(
         "deform_conv2d",
         layer,
         "With zero offset it is not a convolution: diagnose such a result first.",
         "Undo the first mistake in the arguments, then diagnose again, with offsets.",
+    ),
+    "read_anywhere": Exercise(
+        read_one,
+        anywhere,
+        (
+            "With of_y and of_x, a weight for each row and column, it is one sum over y and x.",
+            'np.einsum("y,x,cyx->c", of_y, of_x, image); NumPy\'s maximum of 0 and NaN is NaN.',
+        ),
+        (
+            Mistake("0 where a coordinate is NaN", lambda *a: np.nan_to_num(read_one(*a))),
+            Mistake("NaN where a coordinate is infinite", not_a_number),
+            Mistake("1 - |q - p| without max(0, .)", without_max),
+            *(Mistake(m.name, of(m.run)) for m in MISTAKES["sample"]
+              for of in (of_one_point, where_finite)),
+        ),
+        problems=24,
     ),
 }  # fmt: skip
 

@@ -4,19 +4,33 @@ import numpy as np
 
 import deformable_convnets.reference as reference
 
+KERNELS = (3, 3), (3, 2), (1, 3)
+
 
 def plain(rng):
-    return rng.normal(size=(2, 3, 6, 8)), rng.normal(size=(4, 3, 3, 3))
+    return rng.normal(size=(2, 3, 6, 8)), rng.normal(size=(4, 3, *rng.choice(KERNELS)))
 
 
 def points(rng):
     return rng.normal(size=(2, 5, 7)), rng.uniform((-1.4, -1.4), (5.4, 7.4), (12, 2))
 
 
-def layer(rng, G=1):
-    """x, offset and weight of a 3x3 layer."""
-    x, weight = rng.normal(size=(1, 4, 6, 8)), rng.normal(size=(2, 4, 3, 3))
-    return x, rng.uniform(-1.2, 1.2, (1, 2 * G * 9, 4, 6)), weight
+def border_points(rng):
+    """As `points`, and one exactly at H and one at W."""
+    x, p = points(rng)
+    p[:2] = (5.0, 2.3), (1.6, 7.0)
+    return x, p
+
+
+def layer(rng, G=1, kernel=(3, 3)):
+    """x, offset and weight of a layer."""
+    kh, kw = kernel
+    x, weight = rng.normal(size=(1, 4, 6, 8)), rng.normal(size=(2, 4, kh, kw))
+    return x, rng.uniform(-1.2, 1.2, (1, 2 * G * kh * kw, 7 - kh, 9 - kw)), weight
+
+
+def any_layer(rng):
+    return layer(rng, kernel=rng.choice(KERNELS))
 
 
 def backward(rng):
@@ -71,13 +85,13 @@ def which_library(array):
             return name
 
 
-def crosses(p, step):
+def crosses(p, step, of=np.any):
     """Whether p - step and p + step lie in different cells, for y or x."""
-    return (np.floor(p - step) != np.floor(p + step)).any(axis=-1)
+    return of(np.floor(p - step) != np.floor(p + step), axis=-1)
 
 
 def near_the_grid(rng):
-    p = rng.integers(0, 4, (40, 2)) + rng.choice([0.0, 1e-4, 0.002, 0.3, 0.5, 0.999], (40, 2))
+    p = rng.integers(0, 4, (40, 2)) + rng.choice([0.0, 1e-4, 0.002, 0.3, 0.5, 0.9995], (40, 2))
     return p, float(rng.choice([1e-3, 1e-2]))
 
 
@@ -86,7 +100,10 @@ def dense(p, size, **options):
 
 
 def where(rng):
-    return points(rng)[1], (5, 7)
+    """Points, every third of them a pixel or next to the map."""
+    p = points(rng)[1]
+    p[::3] = np.round(p[::3])
+    return p, (5, 7)
 
 
 def overwritten(grad_output, x, offset, weight):
@@ -97,3 +114,42 @@ def overwritten(grad_output, x, offset, weight):
     grad = np.zeros((len(x[0]), x[0, 0].size))
     grad[:, entries.col] = entries.data * grad_samples[:, entries.row]
     return grad.reshape(x.shape)
+
+
+def anywhere(rng):
+    """A map and one point: in every other problem, a coordinate may be infinite or NaN."""
+    p = rng.uniform((-1.7, -1.7), (4.7, 6.7))
+    if rng.integers(0, 2):
+        odd = rng.choice([np.nan, np.inf, -np.inf, 1.0, 0.5, 2.5], 2)
+        p = np.where(rng.integers(0, 3, 2) > 0, odd, p)
+    return rng.normal(size=(3, 4, 6)), float(p[0]), float(p[1])
+
+
+def of_one_point(run):
+    """A function of a map and points, as one of a map, py and px."""
+    return lambda image, py, px: run(image, np.array([[py, px]]))[:, 0]
+
+
+read_one = of_one_point(reference.sample)
+
+
+def where_finite(run):
+    """`run` of a map and points, but the right result at a point that is not finite."""
+
+    def one(image, py, px):
+        finite = np.isfinite(py) and np.isfinite(px)
+        return of_one_point(run)(image, py, px) if finite else read_one(image, py, px)
+
+    return one
+
+
+def without_max(image, py, px):
+    """Weights 1 - |q - p| for all rows and columns, also below 0."""
+    of_y = 1 - np.abs(np.arange(image.shape[1]) - py)
+    of_x = 1 - np.abs(np.arange(image.shape[2]) - px)
+    with np.errstate(all="ignore"):
+        return np.einsum("y,x,cyx->c", of_y, of_x, image)
+
+
+def not_a_number(image, py, px):
+    return read_one(image, py, px) if np.isfinite(py + px) else np.full(len(image), np.nan)

@@ -18,15 +18,22 @@ def score_maps(rng):
     return rng.normal(size=(1, 2 * 9, 12, 14)), boxes(rng), 3
 
 
+def other_maps(x, k):
+    """The score maps of bin (j, i) in the place of those of bin (i, j)."""
+    return x.reshape(1, -1, k, k, *x.shape[2:]).swapaxes(2, 3).reshape(x.shape)
+
+
 def sampled(rng):
-    k, samples = int(rng.integers(2, 5)), int(rng.choice([1, 2, 4]))
+    k, samples = (int(v) for v in rng.permutation([2, 3, 4])[:2])
     return rng.normal(size=(1, 2, 12, 14)), boxes(rng), k, samples
 
 
 def theirs(rng):
-    k = 3
-    data, trans = rng.normal(size=(1, 4 * k * k, 12, 14)), rng.uniform(-1, 1, (3, 4, k, k))
-    return data, boxes(rng), trans, k, k, int(rng.choice([2, 4])), float(rng.choice([0.1, 0.25]))
+    k, group = ((3, 3), (3, 1), (4, 2), (2, 4))[rng.integers(0, 4)]
+    trans = rng.uniform(-1, 1, (3, 4, k, k))
+    data = rng.normal(size=(1, 4 * max(k, group) ** 2, 12, 14))  # for either as the group size
+    samples, gamma = int(rng.integers(2, 5)), float(rng.choice([0.1, 0.25]))
+    return data, boxes(rng), trans, k, group, samples, gamma
 
 
 def backward(rng):
@@ -41,13 +48,14 @@ def centred(x, rois, k, samples, steps=0.5, gamma=0.1):
     return reference.deform_roi_pool(x, rois, offset, k, bins="mxnet", samples=samples)
 
 
-def ours(run, order=lambda offset: offset):
-    """Their arguments, given to `run` as ours."""
+def ours(run, **other):
+    """Their arguments, given to `run` as ours, but for `other` ones."""
 
     def call(data, rois, trans, pooled_size, group_size, sample_per_part, trans_std):
-        offset = order(reference.from_layout(trans, "mxnet-roi").offset)
+        offset = reference.from_layout(trans, "mxnet-roi").offset
         options = {"bins": "mxnet", "samples": sample_per_part, "gamma": trans_std}
-        return run(data, rois, offset, pooled_size, group_size=group_size, **options)
+        options = options | {"group_size": group_size} | other
+        return run(data, rois, offset, pooled_size, **options)
 
     return call
 
@@ -58,6 +66,12 @@ EXERCISES = {
         score_maps,
         "x.reshape(1, -1, k, k, H, W)[:, :, i, j] are the score maps of bin (i, j), 1 Cout H W.",
         "Pool them with roi_pool, and keep bin (i, j) of the result.",
+        own=(
+            Mistake(
+                "bin (j, i) of the pooled maps of bin (i, j)",
+                lambda x, rois, k: reference.ps_roi_pool(other_maps(x, k), rois, k).swapaxes(2, 3),
+            ),
+        ),
     ),
     "centred_pool": Exercise(
         centred,
@@ -71,6 +85,10 @@ EXERCISES = {
             Mistake("the opposite sign of the offset", lambda *a: centred(*a, steps=-0.5)),
             Mistake("a whole step, not half of one", lambda *a: centred(*a, steps=1)),
             Mistake("gamma forgotten", lambda *a: centred(*a, gamma=1)),
+            Mistake(
+                "samples forgotten (always 4)",
+                lambda x, rois, k, samples: centred(x, rois, k, samples, steps=samples / 8),
+            ),
             Mistake(
                 "half a step of bins, not of sub-bins",
                 lambda x, rois, k, samples: centred(x, rois, k, samples, steps=samples / 2),
@@ -86,6 +104,7 @@ EXERCISES = {
                 ),
             ),
         ),
+        problems=6,
     ),
     "authors_call": Exercise(
         ours(reference.deform_ps_roi_pool),
@@ -94,7 +113,14 @@ EXERCISES = {
             'from_layout(trans, "mxnet-roi").offset has y first; it needs no kernel size.',
             'deform_ps_roi_pool(..., gamma=trans_std, group_size=..., bins="mxnet", samples=...).',
         ),
-        tuple(Mistake(m.name, ours(m.run)) for m in MISTAKES["deform_ps_roi_pool"]),
+        (
+            Mistake(
+                "group_size forgotten, which is then output_size",
+                ours(reference.deform_ps_roi_pool, group_size=None),
+            ),
+            *(Mistake(m.name, ours(m.run)) for m in MISTAKES["deform_ps_roi_pool"]),
+        ),
+        problems=6,
     ),
     "bin_offset_gradient": of_operator(
         "deform_roi_pool_backward.offset",

@@ -4,13 +4,14 @@ The notebooks never import this package: look here after you have tried.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from . import layers, roi
-
-MODULES = (layers, roi)
+MODULES = ("layers", "roi", "receptive", "learning", "gpu")  # the last one needs Numba
 
 
 def solution(name: str) -> Callable[..., Any]:
-    """The solution of the exercise of this name."""
-    return next(vars(module)[name] for module in MODULES if name in vars(module))
+    """The solution of the exercise of this name; imports no more modules than it has to."""
+    modules = (vars(import_module(f"{__name__}.{module}")) for module in MODULES)
+    function: Callable[..., Any] = next(module[name] for module in modules if name in module)
+    return function

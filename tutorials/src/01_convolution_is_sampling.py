@@ -14,8 +14,8 @@ import inspect
 import exercises
 import numpy as np
 from figures import P0, PN, dots, photograph, picture, plt, show
-from ipywidgets import interact
 from scipy.signal import convolve2d, correlate2d
+from widgets import turn_grid
 
 from deformable_convnets.reference import R, conv2d, sample, sampling_points
 
@@ -218,32 +218,33 @@ assert np.isclose(dilated_2[double], at_size_1[small], rtol=0, atol=1e-12)
 #
 # ## Play with R
 #
-# The next cell needs a running kernel: two sliders turn and stretch the grid. Where do nine points
-# have to go to cover the face?
+# Drag the last tap, number 8, and the grid turns and stretches; drag $p_0$, and it moves. Where do
+# the nine points have to go to cover the face? The figure is the start; the cell after it needs a
+# running kernel.
 
+# %%
+board = turn_grid(face, p0=(64, 68))
+board.figure()
 
 # %% tags=["widget"]
-@interact(dilation=(1, 30, 0.5), degrees=(0, 90, 5))
-def turn(dilation=12.0, degrees=30):
-    a = np.deg2rad(degrees)
-    turned = dilation * R(3) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
-    fig, ax = plt.subplots(figsize=(4, 4))
-    picture(ax, face)
-    dots(ax, np.add((64, 68), turned), PN)
-    return show(fig)
+board.play()
 
 
 # %% [markdown]
 # ## Exercise 1: write R
 #
 # Fill in the function and run the check below it. The check compares it with the library on
-# problems that you do not see, and where it knows the mistake, it names it.
-# `exercises.hint("grid")` gives a hint, and a second one when asked again.
+# problems that you do not see, and where it knows the mistake, it names it. It says one line,
+# whatever the function does: what the function prints is not shown, and one that runs for more than
+# ten seconds is stopped.
+# `exercises.hint("grid")` gives a hint, and a second one when asked again; after the last hint
+# `exercises.solution("grid")` shows a solution. All exercises of these notebooks work like this.
 
 
 # %%
 def grid(k, d):
-    # FILL ME IN (about 2 lines): the taps of a k x k kernel of dilation d, shape (k * k, 2)
+    # FILL ME IN (about 2 lines): the taps of a k x k kernel, k odd, of dilation d, row by row:
+    # whole numbers, an array of shape (k * k, 2)
     raise NotImplementedError
 
 
@@ -253,8 +254,9 @@ exercises.check("grid", grid)
 # %% [markdown]
 # ## Exercise 2: convolution as one matrix product
 #
-# Collect the samples of every output pixel as columns of a matrix (*im2col*); then equation (1) is
-# a single product. No padding, stride 1. `x` is N C H W and `weight` is O C kh kw.
+# Collect the samples of every output pixel as columns of a matrix (*im2col*): one row per channel
+# and tap, one column per output pixel. Then equation (1) is a single product. No padding, stride 1,
+# so the output has H - kh + 1 rows and W - kw + 1 columns. `x` is N C H W and `weight` is O C kh kw.
 
 
 # %%
@@ -270,7 +272,9 @@ exercises.check("conv_by_columns", conv_by_columns)
 # ## Exercise 3: the receptive field of a stack
 #
 # Each layer of a stack has a kernel size, a stride and a dilation. How many pixels of the input,
-# along one axis, can one output pixel see?
+# along one axis, from the first to the last, can one output pixel see? Two layers of three taps see
+# 5: the second reads three neighbours, and each of them sees 3 pixels. If the first has stride 2,
+# those neighbours are two pixels apart, and it is 7.
 
 
 # %%
@@ -295,6 +299,7 @@ print(inspect.getsource(conv2d).split('"""')[2])
 #
 # * Equation (1) is sampling on a grid $R$, then a weighted sum.
 # * Dilation changes $R$; stride and padding choose $p_0$; the weights know nothing of either.
+# * What deep learning calls a convolution does not flip its kernel: it is SciPy's `correlate2d`.
 # * A filter fails on a larger object because of its grid, and the grid can be mended alone.
 #
 # **Next:** points between the pixels. [Notebook 2](02_bilinear_sampling.ipynb) reads $x$ at any

@@ -11,7 +11,7 @@
 import exercises
 import numpy as np
 from figures import BLUES, INK, P, Q, dots, photograph, picture, plt, show
-from ipywidgets import interact
+from widgets import drag_p
 
 from deformable_convnets.reference import G, dG, equations, g, sample, sample_backward
 
@@ -240,7 +240,7 @@ assert np.allclose(sample(line, np.clip(at, 0, (0, 3))), (5, 4, 4))
 # What to notice: the curve of equation (3) is continuous, and the other code's has two jumps, from
 # 0 to 5 at $p = 0$ and from 4 to 0 at $p = 4$. The slope of that rule beyond the last pixel is 0,
 # so an offset that has wandered there gets no gradient to bring it back along that axis. Under the
-# zero rule this happens one pixel outside the map.
+# zero rule this happens more than a pixel outside the map.
 
 # %% tags=["check"]
 beyond = np.array([[0, 3.5]])
@@ -251,20 +251,17 @@ assert sample_backward(one, line, np.array([[0, 4.5]])).p[0, 1] == 0
 # %% [markdown]
 # ## Drag p
 #
-# With a running kernel: move $p$ over a small map and watch its value and both slopes. They jump
-# when $p$ crosses a line of the grid.
+# Blue are the four pixels next to $p$ and their weights $G(q, p)$; beside the map and below it is
+# $x$ along the column and the row of $p$, orange its slope there. With a running kernel, the cell
+# after the figure lets you drag $p$. Cross a line of the grid, then leave the map; then try the
+# other border.
 
+# %%
+board = drag_p(x, p=(0.6, 1.2))
+board.figure()
 
 # %% tags=["widget"]
-@interact(py=(-1, 3, 0.05), px=(-1, 4, 0.05))
-def drag(py=0.6, px=1.2):
-    here = np.array([[py, px]])
-    (dy, dx), value = sample_backward(one, x[None], here).p[0], sample(x[None], here)[0, 0]
-    fig, ax = plt.subplots(figsize=(4.5, 3.4))
-    picture(ax, x, f"x(p) = {value:.2f}, slopes {dy:+.2f} and {dx:+.2f}")
-    dots(ax, here, P, size=90)
-    ax.set(xlim=(-1.5, 4.5), ylim=(3.5, -1.5))
-    return show(fig)
+board.play()
 
 
 # %% [markdown]
@@ -287,7 +284,8 @@ exercises.check("bilinear", bilinear)
 # ## Exercise 2: build G_y
 #
 # The dense matrix of the derivative with respect to $p_y$, one row per point, one column per
-# pixel. At a whole $p_y$, take the right-hand derivative.
+# pixel; pixels are numbered row by row. At a whole $p_y$, take the right-hand derivative: there the
+# pixel itself counts as the one above.
 
 
 # %%
@@ -302,8 +300,8 @@ exercises.check("slope_y", slope_y)
 # %% [markdown]
 # ## Exercise 3: where do finite differences fail?
 #
-# For each point, say whether a central difference of this step, along y or along x, straddles a
-# kink.
+# Kinks are at whole coordinates. For each point, say whether the two ends of a central difference,
+# $p$ - step and $p$ + step, lie in different cells, along y or along x.
 
 
 # %%
@@ -318,8 +316,9 @@ exercises.check("differences_fail", differences_fail)
 # %% [markdown]
 # ## Exercise 4: the authors' border
 #
-# Write `sample(x, p, border="dcnv1")` in terms of `sample(x, p)`. Hint: which larger map, and
-# which points count as 0?
+# Write `sample(x, p, border="dcnv1")` in terms of `sample(x, p)`. The rule holds along y as along
+# x. Which larger map has the same values inside, and which points count as 0? (The check looks at
+# the values alone.)
 
 
 # %%

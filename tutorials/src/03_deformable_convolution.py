@@ -13,13 +13,14 @@ import time
 import exercises
 import numpy as np
 from figures import ARROW, P0, PN, P, arrows, dots, photograph, picture, plt, show
-from ipywidgets import interact
+from widgets import drag_taps
 
 from deformable_convnets.reference import (
     G,
     R,
     conv2d,
     deform_conv2d,
+    deform_conv_module,
     effective_dilation,
     equations,
     from_layout,
@@ -83,13 +84,15 @@ assert y[0, 0, 0, 1] == conv2d(x[None, None], w[None, None])[0, 0, 0, 1]  # its 
 
 # %% [markdown]
 # `sampling_points` tells where every tap reads: $p = p_0 + p_n + \Delta p_n$, of shape N G K Ho Wo
-# 2.
+# 2. An offset may point anywhere, between the pixels and out of the map too; there $x$ is 0, and it
+# fades over one pixel ([notebook 2](02_bilinear_sampling.ipynb)).
 
 # %% tags=["check"]
 p = sampling_points(offset, 3)
 assert p.shape == (1, 1, 9, 1, 2, 2)
 assert np.array_equal(p[0, 0, 1, 0, 0], (0.5, 1))  # the moved tap
 assert np.array_equal(p[0, 0, 4, 0, 0], (1, 1))  # the centre tap, at p0
+assert not deform_conv2d(x[None, None], offset + 100, w[None, None]).any()  # far outside: 0
 
 # %% [markdown]
 # ## Four special fields
@@ -227,16 +230,34 @@ by_equation = equations.deform_conv2d(
 assert np.isclose(by_equation[0, 0][here], result, rtol=0, atol=1e-12)
 
 # %% [markdown]
+# **Is the branch dilated too?** In the paper it is: the convolution that predicts the offsets has
+# the kernel size and the dilation of the layer that they steer (section 2.1). The authors' R-FCN
+# follows that; their DeepLab has dilation 1 there. There must be one set of offsets per output
+# pixel, so it shares stride and padding with the layer as well. `deform_conv_module` is all of
+# Figure 2 in one call.
+
+# %%
+wide = {"padding": 2, "dilation": 2}
+wide_field = conv2d(crop[None, None], branch, **wide)
+two_calls = deform_conv2d(crop[None, None], wide_field, edge[None, None], **wide)
+one_call = deform_conv_module(crop[None, None], branch, np.zeros(18), edge[None, None], **wide)
+
+# %% tags=["check"]
+assert wide_field.shape == (1, 18, *crop.shape)
+assert np.array_equal(one_call, two_calls)
+
+# %% [markdown]
 # ## A field of offsets
 #
 # The offsets are a map themselves: two numbers per tap and pixel. Below, the centre tap's two
-# channels of a smooth field, drawn as arrows, and all the points that three output pixels read.
+# channels of a smooth field, drawn as arrows of two thirds of their length, and all the points that
+# three output pixels read.
 
 # %%
 yx = np.moveaxis(np.indices((128, 128)), 0, -1) - (70, 70)
 zoom = 0.012 * np.hypot(*np.moveaxis(yx, -1, 0))[..., None]
-swirl = R(3)[:, None, None] * 5.0 + zoom * yx[None] * 0.25 + zoom * R(3)[:, None, None] * 6
-smooth = np.moveaxis(swirl, -1, 1).reshape(1, 18, 128, 128)
+outwards = R(3)[:, None, None] * 5.0 + zoom * yx[None] * 0.25 + zoom * R(3)[:, None, None] * 6
+smooth = np.moveaxis(outwards, -1, 1).reshape(1, 18, 128, 128)
 fig, axes = plt.subplots(1, 2, figsize=(8.6, 4.1), layout="constrained", sharey=True)
 picture(axes[0], face, "offsets of the centre tap, every tenth pixel")
 s = np.arange(4, 128, 10)
@@ -271,9 +292,8 @@ assert effective_dilation(scattered, 3, dilation=2).mean() > 6  # disorder, not 
 # %% [markdown]
 # ## Which channel is which
 #
-# This is the most frequent question about deformable convolution, and the most frequent wrong
-# answer. Here, channel $2n$ is **dy** of tap $n$ and channel $2n + 1$ is **dx**; taps are counted
-# row by row. To see how other libraries order the same numbers, label each number with its place
+# A frequent question, and a frequent bug. Here, channel $2n$ is **dy** of tap $n$ and channel
+# $2n + 1$ is **dx**; taps are counted row by row. To see how other libraries order the same numbers, label each number with its place
 # and let `to_layout` move the labels: `n.0` is dy of tap n, `n.1` is dx.
 
 # %%
@@ -295,9 +315,10 @@ assert np.allclose(dcnv3[:4], (0.1, 0.0, 3.1, 3.0))  # (dx, dy), and taps column
 assert np.array_equal(from_layout(chainer.reshape(1, 18, 1, 1), "chainer", 3).offset, labels)
 
 # %% [markdown]
-# What to notice: a wrong order gives no error message, because the array has the right shape. It
-# gives a network that trains, and badly. The authors' own RoI pooling uses (x, y) where their
-# convolution uses (y, x).
+# What to notice: a wrong order gives no error message, because the array has the right shape. A
+# network trained from scratch does not notice: its branch learns the order in which it is read.
+# Weights or offsets carried over from another library give wrong outputs, silently. The authors' own
+# RoI pooling uses (x, y) where their convolution uses (y, x).
 #
 # ## Offset groups: 18 channels or 72
 #
@@ -368,7 +389,9 @@ for program in (loops, gather, sparse, columns):
 
 # %% [markdown]
 # How long they take, as a multiple of the library's time, on the map of the check above and on one
-# of 32 channels and 42x52 pixels (where the loops would take hours).
+# of 32 channels and 42x52 pixels (where the loops would take hours). The library is faster than
+# `columns`, its own recipe, by the order in memory: it keeps the channels of a point side by side, and
+# `sample` has to copy them all to return channels first.
 
 
 # %% tags=["timing"]
@@ -407,18 +430,16 @@ assert np.allclose(run(shifted, field, wi)[:, :, 3:, 2:], run(xi, oi, wi))
 # %% [markdown]
 # ## Move one tap
 #
-# With a running kernel: choose a tap, move it, and watch the output of the edge filter.
+# The bridge of the nose again, a little closer, with its nine taps. With a running kernel, drag a
+# tap in the cell after the figure and watch its row of the sum; drag $p_0$, or click, for another
+# output pixel.
 
+# %%
+board = drag_taps(crop[2:11, 3:12], edge, p0=(4, 4), offset=points - here - R(3))
+board.figure()
 
 # %% tags=["widget"]
-@interact(tap=(0, 8), dy=(-4, 4, 0.25), dx=(-4, 4, 0.25))
-def move_one(tap=2, dy=0.0, dx=1.5):
-    moved = here + R(3) + np.outer(np.arange(9) == tap, (dy, dx))
-    fig, ax = plt.subplots(figsize=(4.5, 3.8))
-    picture(ax, crop, f"y(p0) = {(sample(crop[None], moved)[0] * edge.ravel()).sum():+.2f}")
-    dots(ax, here + R(3), PN, hollow=True)
-    dots(ax, moved, P, size=30)
-    return show(fig)
+board.play()
 
 
 # %% [markdown]
@@ -439,7 +460,8 @@ exercises.check("gather_and_sum", gather_and_sum)
 # %% [markdown]
 # ## Exercise 2: two offset groups from one
 #
-# The offset has 36 channels. Call `deform_conv2d` only with 18.
+# The offset has 36 channels: the first 18 move the first half of the channels of $x$. Write what the
+# library does with 36 as calls of `deform_conv2d` with 18. (The check looks at the values alone.)
 
 
 # %%

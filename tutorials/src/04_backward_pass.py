@@ -22,6 +22,7 @@ from deformable_convnets.reference import (
     deform_conv_module,
     deform_conv_module_backward,
     equations,
+    sample_backward,
     sampling_points,
     zero_offset_branch,
 )  # fmt: skip
@@ -57,14 +58,15 @@ show(fig)
 
 # %% [markdown]
 # Nine samples make one output. Backwards, two messages leave it. To the **points** (left): which
-# way is brighter, from the slope of the map inside one cell. To the **pixels** (right): four
-# pixels were read per point, and each gets its share.
+# way is brighter, from the slope of the map inside one cell; the arrows have equal lengths on
+# purpose. To the **pixels** (right, magnified: the point on the left eye): four pixels were read per
+# point, and each gets its share. A third, to the weights, is below.
 #
 # ## The equation, and a misprint
 #
-# > $$ \frac{\partial y(p_0)}{\partial \Delta p_n} = \sum_{p_n \in R} w(p_n) \cdot \sum_q \frac{\partial G(q, p_0 + p_n + \Delta p_n)}{\partial \Delta p_n} \, x(q) $$
+# > $$ \frac{\partial y(p_0)}{\partial \Delta p_n} = \sum_{p_n \in R} w(p_n) \cdot \sum_q \frac{\partial G(q, p_0 + p_n + \Delta p_n)}{\partial \Delta p_n} \, x(q) \tag{7, as printed} $$
 # >
-# > as printed, appendix A
+# > appendix A; its last form
 #
 # On the left, $n$ is one given tap. On the right, the first sum runs over all of them with the
 # same letter. It cannot do both. Moving tap $n$ changes one term of equation (2), so there is
@@ -103,8 +105,8 @@ assert grads.x[0, 0, 0, 1] == grads.x[0, 0, 1, 1] + 4 == 0.5  # half each; (1, 1
 # %%
 xs, ws = rng.normal(size=(1, 1, 7, 8)), rng.normal(size=(1, 1, 3, 3))
 eighths = np.array([-7, -5, -3, -1, 1, 3, 5, 7]) / 8
-os = rng.choice(eighths, (1, 18, 5, 6))
-layer, here = equations.Layer(xs, os, ws), (2, 3)
+shifts = rng.choice(eighths, (1, 18, 5, 6))
+layer, here = equations.Layer(xs, shifts, ws), (2, 3)
 printed = equations.offset_gradient_as_printed(layer, 0, 0, here)[0]
 single = [equations.offset_gradient(layer, 0, 0, here, k)[k][0] for k in range(9)]
 
@@ -112,12 +114,13 @@ single = [equations.offset_gradient(layer, 0, 0, here, k)[k][0] for k in range(9
 # %%
 def difference(channel, h=1 / 16):
     """How y at `here` changes with one number of the offset."""
-    step = np.zeros_like(os)
+    step = np.zeros_like(shifts)
     step[0, channel, *here] = h
-    change = deform_conv2d(xs, os + step, ws) - deform_conv2d(xs, os - step, ws)
+    change = deform_conv2d(xs, shifts + step, ws) - deform_conv2d(xs, shifts - step, ws)
     return change[0, 0][here] / (2 * h)
 
 
+# %%
 measured = [difference(2 * k) for k in range(9)]
 
 # %%
@@ -148,7 +151,8 @@ assert max(abs(printed - m) for m in measured) > 1
 # * to **x** goes what its samples got, through $G^\mathsf{T}$;
 # * to an **offset** goes what its samples got, times the slopes $G_y x$ and $G_x x$, summed over
 #   the channels that share the grid. This is the sum that equation (7) really meets: over
-#   channels, not over taps.
+#   channels, not over taps. `sample_backward(to_samples, x, p)` of notebook 2 has both, what goes
+#   to the map as `x` and what goes to the points as `p`.
 
 # %%
 x3, w3 = rng.normal(size=(2, 4, 7, 8)), rng.normal(size=(3, 4, 3, 3))
@@ -158,19 +162,21 @@ grads = deform_conv2d_backward(gy, x3, o3, w3, b3)
 p = sampling_points(o3, 3)[0, 0]
 to_samples = np.einsum("ohw,ock->ckhw", gy[0], w3.reshape(3, 4, 9))
 slopes = [equations.sample_slope(x3[0, c], p[5, 2, 3]) for c in range(4)]
+to_points = sample_backward(to_samples, x3[0], p).p  # K Ho Wo 2
 
 # %% tags=["check"]
 assert np.allclose(grads.bias, gy.sum(axis=(0, 2, 3)))
 matrix = G(p, (7, 8))
 assert np.allclose(grads.x[0].reshape(4, -1), (matrix.T @ to_samples.reshape(4, -1).T).T)
 assert np.allclose(grads.offset[0, 10:12, 2, 3], to_samples[:, 5, 2, 3] @ slopes)
+assert np.allclose(grads.offset[0, 10:12, 2, 3], to_points[5, 2, 3])
 
 # %% [markdown]
 # ## A protocol for gradient checks
 #
-# Most gradient checks of this layer fail for a reason that is not a bug. Four rules avoid that.
+# Many gradient checks of this layer fail for a reason that is not a bug. Four rules avoid that.
 #
-# 1. **float64**, or small whole numbers, never float32.
+# 1. **float64.**
 # 2. **Offsets away from whole numbers** by more than the step. Inside a cell $y$ is linear in each
 #    offset.
 # 3. **The step a power of two.** With dyadic numbers everywhere, such as odd eighths and a step of
@@ -187,6 +193,7 @@ def loss(x, offset, weight):
     return (exact[0] * deform_conv2d(x, offset, weight)).sum()
 
 
+# %%
 def derivative(which, index, h=1 / 16):
     more, less = [[a.copy() for a in args] for _ in range(2)]
     more[which][index] += h
@@ -203,7 +210,8 @@ for which, grad in enumerate((grads.x, grads.offset, grads.weight)):
 # %% [markdown]
 # The same idea without any difference at all: $y$ is linear in $x$ and in $w$, so a gradient must
 # satisfy $\langle y(x'), g \rangle = \langle x', \nabla_x \rangle$ for *every* $x'$. Such
-# **adjoint identities** test all of a gradient with one number.
+# **adjoint identities** test all of a gradient with one number. The offset has none: $y$ is not
+# linear in it.
 
 # %% tags=["check"]
 grads = deform_conv2d_backward(gy, x3, o3, w3)
@@ -223,9 +231,9 @@ zero = np.zeros((1, 18, 5, 6))
 one = np.zeros((1, 1, 5, 6))
 one[0, 0][here] = 1
 right, left = [deform_conv2d_backward(one, xs, zero, ws, side=s).offset for s in ("right", "left")]
-os, kept = zero, os
+shifts, kept = zero, shifts
 central = [difference(c) for c in range(18)]
-os = kept
+shifts = kept
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
@@ -309,7 +317,7 @@ assert (np.ptp(steady, axis=0) == 0).all()  # sums that are exact do not
 #
 # ## Exercise 1: the gradient of the offset
 #
-# One image, no padding, one offset group. Use `sampling_points` and `sample_backward`.
+# One image, no padding, one offset group. Use `sampling_points` and `sample_backward`, as above.
 
 
 # %%
@@ -325,7 +333,8 @@ exercises.check("offset_gradient", offset_gradient)
 # ## Exercise 2: repair three backward passes
 #
 # Each of these runs, returns the right shape, and is wrong. Read what the check says, then mend
-# it.
+# it. The second is a gradient of $x$, the others are gradients of the offset; the last one is asked
+# at zero offset, where the right-hand derivative is wanted.
 
 
 # %%
@@ -391,6 +400,6 @@ exercises.check("module_gradient", module_gradient)
 # * In the complete layer $x$ receives two gradients, and a branch of zeros still learns.
 # * Sums in another order round differently.
 #
-# **Next:** the paper's second layer. [Notebook 7](07_roi_pooling.ipynb) pools regions, equation (5),
-# and moves their bins, equation (6). Or read the reference behind these notebooks, which is short:
-# `reference/equations.py`, then `reference/deform_conv.py`.
+# **Next:** [notebook 5](05_learning_the_offsets.ipynb) lets the offsets follow these gradients. Or
+# read the reference behind these notebooks, which is short: `reference/equations.py`, then
+# `reference/deform_conv.py`.

@@ -12,8 +12,8 @@
 import exercises
 import numpy as np
 from figures import ARROW, BLUES, INK, P0, PN, P, Q, arrows, dots, photograph, picture, plt, show
-from ipywidgets import interact
 from roi_figures import bins, frame, numbers, region
+from widgets import drag_bins
 
 from deformable_convnets.reference import (
     deform_ps_roi_pool,
@@ -26,6 +26,7 @@ from deformable_convnets.reference import (
     roi_pool,
     roi_pool_backward,
     sample,
+    sample_backward,
 )  # fmt: skip
 from deformable_convnets.reference.oracle.mistakes import diagnose
 
@@ -45,6 +46,8 @@ fig, axes = plt.subplots(1, 2, figsize=(8.4, 4.3), layout="constrained")
 for ax, title in zip(axes, ("a RoI and its 3x3 bins", "each bin moved by its offset"), strict=True):
     picture(ax, face[0, 0], title)
     region(ax, roi[0])
+
+# %%
 bins(axes[0], roi[0], 3)
 bins(axes[1], roi[0], 3, move)
 arrows(axes[1], centres.reshape(9, 2), parts.reshape(9, 2), ARROW)
@@ -245,6 +248,8 @@ place = {}
 for samples in (1, 2, 4, 8):
     value = roi_pool(rows, np.array([[0.0, 8, 8, 23, 23]]), 2, bins="mxnet", samples=samples)
     place[samples] = (value[0, 0, 0, 0] - 7.5) / 8  # its first bin is 8 pixels from 7.5 on
+
+# %%
 centred = roi_pool(rows, np.array([[0.0, 8, 8, 24, 24]]), 2, bins="align")[0, 0, 0, 0]
 pixels = roi_pool(rows, np.array([[0.0, 8, 8, 24, 24]]), 2)[0, 0, 0, 0]
 
@@ -253,6 +258,8 @@ fig, ax = plt.subplots(figsize=(8, 2.1), layout="constrained")
 for line, (samples, at) in enumerate(place.items()):
     dots(ax, [(line, s / samples) for s in range(samples)], Q, size=45)
     dots(ax, (line, at), P0, "their mean" if line == 0 else None, marker="X", size=75)
+
+# %%
 ax.axvline(0.5, color=INK, ls=":", label="the middle of the bin")
 ax.axvline(1, color="0.7")
 ax.set(xlim=(-0.03, 1.42), ylim=(3.6, -0.6), yticks=range(4), xticks=np.arange(5) / 4)
@@ -340,10 +347,15 @@ def draw_one(fig, axes, shift, one, values):
 one_bin(1, 1, -0.5, 1.5)
 
 # %% [markdown]
-# With a running kernel: choose a bin and move it.
+# With a running kernel, the cell after the next figure lets you drag all nine bins. The upper two
+# tables are what is pooled, before and after; the lower one is the normalised offset of each bin.
+
+# %%
+board = drag_bins(face[0, 0], roi[0], offset=offset)
+board.figure()
 
 # %% tags=["widget"]
-_ = interact(one_bin, i=(0, 2), j=(0, 2), dy=(-4, 4, 0.25), dx=(-4, 4, 0.25))
+board.play()
 
 # %% [markdown]
 # ## Why the offsets are normalised
@@ -383,6 +395,25 @@ assert "not normalised" in diagnose("deform_roi_pool", unscaled, small, half_roi
 # all points of a bin move together. For the normalised offset multiply by $\gamma\,(h, w)$, and sum
 # over the channels that the offset moves. To **x** each point sends $1 / n_{ij}$ of what the bin
 # got, through $G^\mathsf{T}$.
+#
+# By hand, for bin (1, 1) of the 3x7 map, which stands half a pixel down. Its three points lie
+# between 3, 9, 0 and 2, 1, 0, so their slopes in y are -1, -8 and 0, and the mean is -3. Times
+# $\gamma h = 0.1 \cdot 3$ that is -0.9. `sample_backward` of notebook 2 gives the slopes, a row for
+# each point.
+
+# %%
+three = np.array([[1.5, 2], [1.5, 3], [1.5, 4]])
+at_points = sample_backward(np.ones((1, 3)), x[0], three).p
+only_one = (np.arange(9) == 4).reshape(1, 1, 3, 3).astype(float)
+by_library = deform_roi_pool_backward(only_one, x, whole, half_down, 3).offset
+
+# %% tags=["check"]
+assert at_points[:, 0].tolist() == [-1, -8, 0]
+assert np.isclose(by_library[0, 0, 1, 1], -3 * 0.1 * 3)
+assert not by_library.reshape(2, 9)[:, others].any()  # no other bin was asked
+
+# %% [markdown]
+# The gradient of x, for a `grad_output` of ones:
 
 # %%
 ones, tall = np.ones((1, 1, 3, 3)), np.array([[0.0, 3, 2, 10, 9]])
@@ -395,7 +426,7 @@ for ax, share, s in zip(axes, shares, (0, 1), strict=True):
 show(fig)
 
 # %% [markdown]
-# The gradient of x, for a `grad_output` of ones. On the left the strips that two bins share are
+# On the left the strips that two bins share are
 # darker, and where four meet darkest. On the right a bin between pixels sends to a rim of pixels
 # less than to its inside.
 #
@@ -409,6 +440,7 @@ gy = rng.integers(-4, 5, (1, 2, 4, 4)).astype(float)
 grads = deform_roi_pool_backward(gy, x3, eight, o3, 4, gamma=1 / 8)
 
 
+# %%
 def difference(array, index, h=1 / 16):
     step = np.zeros_like(array)
     step[index] = h
@@ -511,6 +543,8 @@ yx = np.moveaxis(np.indices((32, 32)), 0, -1)
 distance = np.linalg.norm(yx - parts.reshape(9, 1, 1, 2) / 4, axis=-1)
 spots = np.exp(-(distance**2) / (2 * 2.2**2))[None]  # 9 score maps of one class
 good = np.array([[0.0, 40, 40, 100, 100]])
+
+# %%
 fig, axes = plt.subplots(3, 3, figsize=(5.6, 5.9), layout="constrained", sharex=True, sharey=True)
 for c, (i, j) in enumerate(np.ndindex(3, 3)):
     picture(axes[i, j], spots[0, c], f"map {c}: bin ({i}, {j})", cmap=BLUES, vmin=0, vmax=1.2)
@@ -601,7 +635,7 @@ assert min(climbed) > max(votes)
 # the normalised offsets of a RoI, for each class. `offset` then has 2P channels for P class groups,
 # here $P = C + 1$: channel $2c$ is dy of class $c$, channel $2c + 1$ is dx. (In the authors' R-FCN
 # this holds for the class scores; the box coordinates of all classes share one set of offsets,
-# $P = 1$.)
+# $P = 1$. So whoever draws the parts of a detection takes the two channels of its class.)
 
 # %%
 classes, k = 3, 3
@@ -664,7 +698,8 @@ assert found == "equals the x-first offset order (MXNet's)"
 # %% [markdown]
 # ## Exercise 1: gather the score maps
 #
-# Position-sensitive pooling from plain pooling. One image; `x` is 1 (Cout k k) H W.
+# Position-sensitive pooling from plain pooling: nine calls of `roi_pool`, of which each gives one
+# bin. One image; `x` is 1 (Cout k k) H W.
 
 
 # %%
@@ -737,5 +772,6 @@ exercises.check("bin_offset_gradient", bin_offset_gradient)
 # * Position-sensitive pooling gives each bin a map of its own; the vote is the mean over the bins.
 # * y comes first here, and x in the authors' RoI operator.
 #
-# **Next:** read `reference/roi_points.py`, the three rules on one axis, then
-# `reference/roi_bins.py`, where each bin is a row of a sparse matrix.
+# **Next:** the same formulas where speed counts: [notebook 11](11_the_same_kernels_on_a_gpu.ipynb)
+# writes them as kernels for a GPU. Or read `reference/roi_points.py`, the three rules on one axis,
+# then `reference/roi_bins.py`, where each bin is a row of a sparse matrix.

@@ -14,19 +14,51 @@ import math
 import exercises
 import kernels
 import numpy as np
-from figures import INK, P0, PN, P, Q, plt, show
+from figures import BLUES, INK, P0, PN, P, Q, dots, picture, plt, show
 
 from deformable_convnets.reference import (
     conv2d,
     deform_conv2d,
     deform_conv2d_backward,
+    sample,
     sampling_points,
 )  # fmt: skip
 from deformable_convnets.reference.oracle import diagnose, verify
 
 rng = np.random.default_rng(0)
 
+# %%
+image = np.add.outer([2.0, 4, 1, 3, 2], [3.0, 1, 4, 2, 0, 2, 1])[None]
+tried = np.random.default_rng(1).uniform((0, 0), (4, 6), (60, 2))
+lines = np.arange(-1.475, 5.5, 0.05), np.arange(-1.475, 7.5, 0.05)
+everywhere = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
+one, other = (sample(image, everywhere, border=b)[0] for b in ("zero", "dcnv1"))
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained", sharey=True)
+titles = "x(p), as one kernel reads it", "how far off another kernel is"
+for ax, values, title in zip(axes, (one, abs(one - other)), titles, strict=True):
+    picture(ax, values, title, cmap=BLUES, vmin=0, vmax=9, extent=(-1.5, 7.5, 5.5, -1.5))
+    ax.add_patch(plt.Rectangle((0, 0), 6, 4, fc="none", ec=INK, ls=":"))
+    dots(ax, tried, P0, "the points of a test", size=14)
+axes[0].legend(loc="lower right")
+show(fig)
+
 # %% [markdown]
+# Two kernels read a map of 5x7 pixels, whose outer pixels lie on the dotted line. On the map they
+# agree, and the sixty points of a test, drawn there at random, see no difference. Around it, where
+# every padded layer reads, they do not. This notebook is about tests that look everywhere.
+#
+# ## The equation
+#
+# > $$ y(p_0) = \sum_{p_n \in R} w(p_n) \cdot x(p_0 + p_n + \Delta p_n) \tag{2} $$
+# >
+# > section 2.1
+#
+# Here $x(p)$ is bilinear sampling, equations (3) and (4) of
+# [notebook 2](02_bilinear_sampling.ipynb). This is what a kernel promises, and what follows from
+# it for shifts, sums, groups and gradients.
+#
 # ## A kernel
 #
 # This one is in plain Python, so that it runs here and can be changed here; otherwise it is as
@@ -366,7 +398,7 @@ right, wrong = (np.array([read(row, 0.0, px)[0] for px in px_s]) for px_s in (at
 fig, ax = plt.subplots(figsize=(8.2, 2.8), layout="constrained")
 ax.plot(at, np.abs(wrong - right), ".", color=P0, ms=3, label="error of x(p)")
 ax.plot(at, np.abs(halves - at), ".", color=INK, ms=1, label="error of p")
-ax.axhline(1e-2, color=Q, ls="--", label="the tolerance")
+ax.axhline(1e-2, color=Q, ls="--", label="0.01")
 ax.set(xscale="log", yscale="log", xlabel="p (pixels)", ylabel="error", ylim=(1e-5, 9))
 fig.legend(loc="outside right center", fontsize=8)
 show(fig)
@@ -474,10 +506,12 @@ at_kinks = {"dtype": "float64", "laws": "kinks_give_a_one_sided_derivative"}
 means = verify(forward, **at_kinks, **both | {"backward": middle})
 
 # %% [markdown]
-# Not everything passes. Automatic differentiation of equation (4), as it is written with an
-# absolute value, takes the slope of $|a - b|$ at 0 to be 0. That is a fine answer for $|a - b|$ and
-# no derivative of $x(p)$ at all: one of the two pixels of the difference is missing. Where it falls
-# between the two slopes, it does so by accident.
+# Not everything passes. Automatic differentiation of $1 - |q - p|$ over the cell of `floor` takes
+# the slope of $|q - p|$ at 0 to be 0. That is a fine answer for $|q - p|$ and no derivative of
+# $x(p)$ at all: one of the two pixels of the difference is missing. Where it falls between the two
+# slopes, it does so by accident. (Of all of equation (4) it depends on the tie of max: both neighbours
+# of the pixel are at that tie, and the result is $c\,(x(p + 1) - x(p - 1))$, where c is what the
+# framework takes for the slope there. 1/2 gives the mean of both sides; 0 or 1 does not.)
 
 # %%
 with_floor = slopes
@@ -507,6 +541,12 @@ for i, (slope, colour, mark) in enumerate(((with_floor, P, ">"), (slopes, P0, "X
 ax.set(xlabel="p (pixels)", ylabel="dx(p) / dp", xticks=range(1, 5))
 fig.legend(loc="outside right center", fontsize=8)
 show(fig)
+
+# %% tags=["check"]
+of_both_sides = (rise[:-1] + rise[1:]) / 2
+for c, is_mean in ((0, False), (1 / 2, True), (1, False)):
+    by_max = c * (column[0, 2:, 0] - column[0, :-2, 0])
+    assert np.array_equal(by_max, of_both_sides) == is_mean
 
 # %%
 slopes = with_floor
@@ -554,7 +594,7 @@ assert [failure.kind for failure in report.failures] == ["hung"]
 #
 # `kernels.first` has been compiled by somebody else. It is a deformable convolution, but it wants
 # its arguments in another way than here. Find out in which, with `verify`, and call it so that the
-# result is right. Your answer may call nothing but it.
+# result is right. Your answer may call it and NumPy, and nothing else.
 
 # %%
 quick = {"dtype": "float64", "lacks": LACKS, "examples": 10, "shrink": False}
@@ -575,7 +615,7 @@ exercises.check("first_kernel", first_kernel)
 #
 # Of `kernels.second` two things are wrong, and no single mistake explains the results. Make one of
 # them invisible: which law is about a special case? `diagnose` says what explains one result that
-# you made yourself.
+# you made yourself. Then undo in the arguments what the kernel does to them.
 
 # %%
 print(verify(kernels.second, **quick).headline())
@@ -594,13 +634,28 @@ exercises.check("second_kernel", second_kernel)
 # %% [markdown]
 # ## Exercise 3: a shorter list
 #
-# Our kernel promises nothing for coordinates that are infinite or NaN. The reference does: an
-# infinite one reads 0, and NaN gives NaN. Change `read` until this prints that nothing is broken.
+# Our kernel promises nothing for coordinates that are infinite or NaN. The reference does: a point
+# with a coordinate that is NaN gives NaN in all channels; else an infinite one gives 0. What does
+# `verify` say when `LACKS` is one word shorter?
 
 # %%
 finite = verify(forward, **quick | {"lacks": LACKS[:3], "laws": "points_not_finite"})
 print(finite.headline())
 print(*[f"{failure.law}: {failure.message}" for failure in finite.failures], sep="\n")
+
+# %% [markdown]
+# Write `read` again. Equation (4) as it stands, $\max(0, 1 - |q - p|)$ for all rows and all columns,
+# has no case to forget. Name it `read` in the end, and run the cell above once more.
+
+
+# %%
+def read_anywhere(image, py, px):
+    # FILL ME IN (about 3 lines): image is C H W; returns C values
+    raise NotImplementedError
+
+
+# %%
+exercises.check("read_anywhere", read_anywhere)
 
 # %% [markdown]
 # ## What you now know
