@@ -1,6 +1,7 @@
 """The notebooks, their cells and their modules, for the tests of tutorials/."""
 
 import ast
+import copy
 import importlib
 import inspect
 import sys
@@ -103,3 +104,13 @@ def fill_in(notebook):
     for cell in code_cells(notebook):
         cell.source = filled(cell.source, exercises)
     return exercises
+
+
+def spoilt(name, right, wrong):
+    """The solution of an exercise with one text in place of another, which is there once."""
+    solution = helper("solutions").solution(name)
+    source = inspect.getsource(solution)
+    assert source.count(right) == 1
+    scope = copy.copy(solution.__globals__)
+    exec(source.replace(right, wrong), scope)
+    return scope[name]
