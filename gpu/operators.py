@@ -14,7 +14,7 @@ Checks and messages are the reference's own; its arithmetic is not used. The key
                    of products are rounded to 10 bits of mantissa
     workspace_limit  bytes of device memory that a call of "v2" of "cupy" may need beside its
                    results, if possible, and beside copies of arguments with gaps or backwards
-                   axes; None: 24 MiB, 64 MiB for a backward, if one image and 1,024 pixels
+                   axes; None: 24 MiB, 64 MiB for a backward, if one image and 512 pixels
                    fit (RoI pooling: beside copies of x)
     wrt            of a backward: the gradients wanted, by name, None for all; others are None
     deterministic  of a backward: True takes a version whose gradient of x repeats bit for bit, for

@@ -24,7 +24,7 @@ from .build import Build, build, lanes_for
 WORKSPACE = 24 * 2**20  # bytes of a call: the columns of a chunk stay in the L2 cache of an H100
 BACKWARD_WORKSPACE = 64 * 2**20
 LARGEST = 2**30  # numbers of an array that 32 bits count, with room for a step beyond the end
-ENOUGH = 1024  # pixels of a chunk that give the matrix products rows for most of a device
+ENOUGH = 512  # pixels of a chunk that give the matrix products rows for most of a device
 SMALLEST_CHUNK = 128  # the same where the caller limits memory
 
 SHAPE = np.dtype(
