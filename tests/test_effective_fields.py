@@ -239,8 +239,8 @@ def test_a_layer_without_weight_is_the_mean_of_each_channel():
     stack = [ConvLayer(3, weight=weight), ConvLayer(1, weight=np.ones((2, 3, 1, 1)))]
     with pytest.raises(ValueError, match=r"layers\[1\].weight has shape \(2, 3, 1, 1\), which"):
         reference.effective_receptive_field((0, 0), stack, field)
-    with pytest.raises(TypeError, match="size is None, expected"):
-        reference.effective_receptive_field((0, 0), [mean], None)
+    with pytest.raises(ValueError, match=r"size is \(0, 3\), expected 1 or more"):
+        reference.effective_receptive_field((0, 0), [mean], (0, 3))
 
 
 def test_nothing_at_all():
