@@ -16,8 +16,10 @@ READ = """root => ({
 })"""
 SETTLED = """root => {
   const same = ([y, x], h) => +h.dataset.y === y && +h.dataset.x === x;
-  const [places] = JSON.parse(root.dataset.answered);
-  return [...root.querySelectorAll('.handle')].every((h, i) => same(places[i], h));
+  const [places, options] = JSON.parse(root.dataset.answered);
+  const chosen = ([name, choice]) => String(options[name]) === choice;
+  return [...root.querySelectorAll('.handle')].every((h, i) => same(places[i], h)) &&
+    [...root.querySelectorAll('input:checked')].every(r => chosen(r.dataset.choice.split(':')));
 }"""
 
 
