@@ -31,7 +31,9 @@ TORCH = .venv-torch/.installed/oracle$(GPU)-$(FILES)
 # Options of pip, such as an index with PyTorch's build for the CPU; PyPI's brings CUDA, 6 GB.
 TORCH_INDEX =
 
-.PHONY: help lab test test-gpu test-peers test-torch test-browser bench bench-gpu findings vectors notebooks clean
+NAME =
+
+.PHONY: help lab test test-gpu test-peers test-torch test-browser bench bench-gpu bench-networks findings experiment vectors notebooks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,8 +69,14 @@ bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference o
 bench-gpu: $(if $(PEERS),$(TORCH),$(TEST))  ## measure the kernels on a GPU; ARGS=--summary: the targets
 	$(if $(PEERS),.venv-torch/bin,$(BIN))/python -m deformable_convnets.gpu.bench $(ARGS)
 
+bench-networks: $(TEST)  ## measure a training step of the small networks
+	PYTHONPATH=tests $(BIN)/python -m bench.networks $(ARGS)
+
 findings: $(TEST)  ## what the oracle finds in other libraries, those whose environment is here
 	PYTHONPATH=tests $(BIN)/python -m bench.findings $(ARGS)
+
+experiment: $(LAB)  ## train small networks as in a table of the paper: NAME=table1, ARGS=--quick
+	cd tutorials && $(abspath $(BIN))/python -m experiments $(NAME) $(ARGS)
 
 vectors: $(VENV)/.installed/oracle-$(FILES)  ## write test vectors for other languages into vectors/
 	$(BIN)/python -m deformable_convnets.reference.oracle.vectors $(ARGS)

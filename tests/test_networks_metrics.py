@@ -87,7 +87,7 @@ def drawn(rng, images=6):
     return found, truths
 
 
-def by_pycocotools(found, truths, thresholds):
+def by_pycocotools(found, truths, thresholds, area=(0, 1e10)):
     """Average precision at each threshold, by the code of COCO's authors."""
     coco = pytest.importorskip("pycocotools.coco")
     evaluation = pytest.importorskip("pycocotools.cocoeval")
@@ -112,6 +112,7 @@ def by_pycocotools(found, truths, thresholds):
         data.createIndex()
         run = evaluation.COCOeval(data, data.loadRes(rows), "bbox")
         run.params.iouThrs = np.array(thresholds)
+        run.params.areaRng, run.params.areaRngLbl = [list(area)], ["all"]
         run.evaluate()
         run.accumulate()
     return run.eval["precision"][:, :, 0, 0, -1].mean(axis=1)
@@ -128,3 +129,34 @@ def test_beside_pycocotools(seed):
     assert max(ours) - min(ours) > 0.2
     others = [average_precision(found, truths, t, points="all") for t in thresholds]
     assert abs(np.array(others) - theirs).max() > 1e-4  # another definition is seen
+
+
+AREAS = [(0, 300), (300, 900), (900, 1e9)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_areas_beside_pycocotools(seed):
+    """COCO's rule for small, medium and large."""
+    found, truths = drawn(np.random.default_rng(seed))
+    for area in AREAS:
+        ours = average_precision(found, truths, 0.5, points="101", area=area)
+        theirs = by_pycocotools(found, truths, [0.5], area)[0]
+        assert np.nan_to_num(ours, nan=-1) == pytest.approx(theirs, abs=1e-12)  # -1: no truth
+
+
+def test_what_is_found_of_another_size_is_not_wrong():
+    """A large box that is found first, a stray large one, a small one."""
+    truth = [boxes((0, 0, 30, 30), (50, 50, 60, 60))]
+    found = [Detections(boxes((0, 0, 30, 30), (90, 0, 120, 30), (50, 50, 60, 60)),
+                        np.array([0.9, 0.8, 0.7]))]  # fmt: skip
+    at = {"threshold": 0.5, "points": "101"}
+    assert average_precision(found, truth, **at, area=(0, 200)) == 1
+    assert average_precision(found, [truth[0][1:]], **at) == pytest.approx(1 / 3)
+    stray = [Detections(boxes((90, 0, 100, 10), (50, 50, 60, 60)), np.array([0.9, 0.8]))]
+    assert average_precision(stray, truth, **at, area=(0, 200)) == 0.5
+
+
+def test_areas_are_of_coco_alone():
+    with pytest.raises(ValueError, match=r"area is \(0, 9\) and points 'all', expected '101'"):
+        average_precision(FOUND, TRUTH, 0.5, area=(0, 9))
+    assert np.isnan(average_precision(FOUND, TRUTH, 0.5, points="101", area=(1e5, 1e6)))

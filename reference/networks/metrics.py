@@ -4,7 +4,7 @@ Boxes are x1, y1, x2, y2 with x2 and y2 exclusive, so an area is (x2 - x1) (y2 -
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -52,7 +52,7 @@ class Detections(NamedTuple):
 
 def average_precision(
     detections: Sequence[Detections], truths: Sequence[Array], threshold: float, *,
-    points: str = "all",
+    points: str = "all", area: tuple[float, float] | None = None,
 ) -> float:  # fmt: skip
     """Average precision of one class at an overlap threshold, over images.
 
@@ -63,35 +63,47 @@ def average_precision(
     Detections are taken from the highest score down; each is right if its overlap with a box not
     taken yet reaches the threshold. VOC (points "all" and "11") looks at the box of the largest
     overlap alone, COCO ("101") at the best of those not taken. NaN where there is no truth.
+    area                as in COCO, only truths of such areas count, from the first number to the
+                        second; neither right nor wrong are the detections of another truth, and
+                        those of no truth whose own area is another. For points "101" alone
     """
     if points not in ("all", "11", "101"):
         raise ValueError(f"points is {points!r}, expected 'all', '11' or '101'")
-    total = sum(len(boxes) for boxes in truths)
+    if area is not None and points != "101":
+        raise ValueError(f"area is {area} and points {points!r}, expected '101', COCO's rule")
+    total = sum(int(_within(boxes, area).sum()) for boxes in truths)
     if total == 0:
         return float("nan")
-    scores = np.concatenate([d.scores for d in detections])
-    right = np.concatenate(
-        [_right(d, t, threshold, points) for d, t in zip(detections, truths, strict=True)]
-    )
+    pairs = list(zip(detections, truths, strict=True))
+    right = np.concatenate([_right(d, t, threshold, points, area) for d, t in pairs])
+    scores = np.concatenate([d.scores for d in detections])[right >= 0]
     order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(right[order])
+    found = np.cumsum(right[right >= 0][order])
     precision = found / np.arange(1, len(found) + 1)
     return _area(precision, found / total, points)
 
 
-def _right(found: Detections, truth: Array, threshold: float, points: str) -> Array:
-    """Whether each detection of an image is right."""
-    right = np.zeros(len(found.scores), bool)
-    taken = np.zeros(len(truth), bool)
+def _right(found: Detections, truth: Array, threshold: float, points: str, area: Any) -> Array:
+    """1 for each detection of an image that is right, 0 for a wrong one, -1 where none counts."""
+    right = np.where(_within(found.boxes, area), 0, -1)
+    taken, counts = np.zeros(len(truth), bool), _within(truth, area)
     if len(truth) == 0:
         return right
     table = overlaps(found.boxes, truth)
     for i in np.argsort(-found.scores, kind="stable"):
         free = np.where(taken, -1, table[i]) if points == "101" else table[i]
-        best = int(np.argmax(free))
-        if free[best] >= threshold and not taken[best]:
-            right[i] = taken[best] = True
+        reached = free >= threshold
+        best = int(np.argmax(np.where(reached, free + 2 * counts, -1)))
+        if reached[best] and not taken[best]:
+            right[i], taken[best] = (1 if counts[best] else -1), True
     return right
+
+
+def _within(boxes: Array, area: tuple[float, float] | None) -> Array:
+    """Whether the area of each box counts."""
+    low, high = area or (-np.inf, np.inf)
+    size = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return (low <= size) & (size <= high)
 
 
 def _area(precision: Array, recall: Array, points: str) -> float:

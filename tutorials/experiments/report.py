@@ -1,0 +1,123 @@
+"""The results of an experiment as JSON, as a table of text, and what agrees with the paper."""
+
+import datetime
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.layout import Cell, Claim, Section, Table, value, variant
+from experiments.runs import Run
+
+HERE = Path(__file__).resolve().parent
+
+
+def summary(table: Table, results: Mapping[Run, Any], seeds: int, quick: bool) -> dict[str, Any]:
+    """All that is kept of an experiment."""
+    return {
+        "name": table.name, "title": table.title, "quick": quick, "seeds": seeds,
+        "date": datetime.date.today().isoformat(), "commit": commit(),
+        "python": sys.version.split()[0], "numpy": version("numpy"), "scipy": version("scipy"),
+        "sections": [_section(s, results, seeds, quick) for s in table.sections],
+        "notes": list(table.notes),
+    }  # fmt: skip
+
+
+def commit() -> str:
+    """The commit of this checkout, "+" where files are changed; "" without git."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _section(section: Section, results: Mapping[Run, Any], seeds: int, quick: bool) -> dict:
+    rows, numbers = [], {}
+    for row in section.rows:
+        found = [results[variant(row.run, seed, quick)] for seed in range(seeds)]
+        values = {c: [value(r, row, path) for r in found] for c, path in section.columns.items()}
+        numbers |= {(row.label, column): each for column, each in values.items()}
+        rows.append({
+            "label": row.label, "paper": row.paper,
+            "values": {c: _spread(v) for c, v in values.items()},
+            "parameters": found[0]["parameters"], "iterations": found[0]["settings"]["iterations"],
+            "ms_per_image": 1e3 * float(np.median(
+                [r["seconds_per_step"] / r["settings"]["batch"] for r in found])),
+        })  # fmt: skip
+    claims = [verdict(claim, numbers, seeds) for claim in section.claims]
+    return {"title": section.title, "unit": section.unit, "columns": list(section.columns),
+            "rows": rows, "claims": claims, "printed": section.printed}  # fmt: skip
+
+
+def _spread(values: list[float | None]) -> dict[str, Any]:
+    there = [v for v in values if v is not None]
+    mean, std = (float(np.mean(there)), float(np.std(there))) if there else (None, None)
+    return {"mean": mean, "std": std, "seeds": values}
+
+
+def verdict(claim: Claim, numbers: Mapping[Cell, list[Any]], seeds: int) -> dict[str, Any]:
+    """Whether the means of the seeds are ordered as claimed, and in how many seeds the values are.
+
+    Something that was not measured makes it False.
+    """
+
+    def held(pick: Any) -> bool:
+        return all(_increases([pick(numbers[cell]) for cell in chain]) for chain in claim.chains)
+
+    return {
+        "says": claim.says, "holds": held(_mean), "of": seeds,
+        "seeds": sum(held(lambda values, i=seed: values[i]) for seed in range(seeds)),
+    }  # fmt: skip
+
+
+def _mean(values: list[Any]) -> float | None:
+    return None if None in values else float(np.mean(values))
+
+
+def _increases(values: list[Any]) -> bool:
+    return None not in values and all(a < b for a, b in pairwise(values))
+
+
+def text(told: dict[str, Any]) -> str:
+    """An experiment as Markdown: its tables, its claims and its honest lines."""
+    lines = [f"## {told['title']}", ""]
+    if told["quick"]:
+        lines += ["**Quick form: this says only that everything runs.**", ""]
+    for section in told["sections"]:
+        lines += [*_table(section), ""]
+        lines += [_claim(c) for c in section["claims"] if not told["quick"]]
+        lines += ["", section["printed"]] * bool(section["printed"]) + [""]
+    return "\n".join(lines + [f"*{note}*" for note in told["notes"]])
+
+
+def _table(section: dict[str, Any]) -> list[str]:
+    paper = list(dict.fromkeys(name for row in section["rows"] for name in row["paper"]))
+    own = section["columns"]
+    timed = len({row["ms_per_image"] for row in section["rows"]}) > 1  # else rows of one run
+    head = [section["title"], *own, *(f"paper: {name}" for name in paper), *["ms/image"] * timed]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in section["rows"]:
+        cells = [shown(row["values"][c], section["unit"]) for c in own]
+        cells += [str(row["paper"].get(name, "")) for name in paper]
+        cells += [f"{row['ms_per_image']:.1f}"] * timed
+        lines.append("| " + " | ".join([row["label"], *cells]) + " |")
+    return lines
+
+
+def shown(spread: dict[str, Any], unit: str) -> str:
+    """A mean and the standard deviation of the seeds; "-" where nothing was measured."""
+    if spread["mean"] is None:
+        return "-"
+    factor, digits = (100, 1) if unit == "%" else (1, 2)
+    return f"{factor * spread['mean']:.{digits}f} ± {factor * spread['std']:.{digits}f}"
+
+
+def _claim(told: dict[str, Any]) -> str:
+    agrees = "agrees" if told["holds"] else "**does not agree**"
+    return f"- {told['says']}: {agrees} (in {told['seeds']} of {told['of']} seeds)"
