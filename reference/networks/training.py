@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy import ndarray as Array
 
+from . import parallel
 from .layers import arrays, parameters
 from .tape import Record, Tape
 
@@ -45,31 +47,95 @@ def train(
     state: State, draw: Callable[[np.random.Generator], Any], loss: Loss, *, iterations: int,
     rate: Callable[[int], float], checkpoint: str | Path | None = None, every: int = 100,
     progress: Callable[[State], None] | None = None, ops: Any = None,
+    communicator: parallel.Communicator | None = None,
+    weight: Callable[[Any], float] | None = None,
 ) -> State:  # fmt: skip
     """Steps up to `iterations`, from where the state is, or the checkpoint if there is one.
 
-    draw        makes what a step learns from
-    loss        computes a number of shape () on a tape
-    rate        the learning rate of an iteration, from 0 on
-    checkpoint  a file that is written after every `every` steps and at the end
-    progress    is called after each step
-    Raises Diverged where the loss is not finite; the checkpoint is then that of the steps before.
+    draw          makes what a step learns from
+    loss          computes a number of shape () on a tape
+    rate          the learning rate of an iteration, from 0 on
+    checkpoint    a file that is written after every `every` steps and at the end
+    progress      is called after each step
+    communicator  the other processes of this run, which step as one (see `parallel`); all read the
+                  checkpoint, the first writes it
+    weight        what a process's loss counts for, of what was drawn; None: all the same
+    Raises Diverged where the loss is not finite, in all processes of the run; the checkpoint is
+    then that of the steps before.
     """
-    if checkpoint is not None and Path(checkpoint).exists():
-        load(checkpoint, state)
+    group = communicator if communicator is not None and communicator.size > 1 else None
+    if checkpoint is not None:
+        parallel.together(group, partial(_resume, checkpoint, state), ValueError)
+    parallel.agree(group, _digests(state) if group else {})
     trained = parameters(state.net)
+    compute = partial(_gradients, state, trained, draw, loss, ops, weight)
     while state.iteration < iterations:
-        tape = Tape(trained, ops)
-        value = loss(state.net, tape, draw(state.rng))
-        if not np.isfinite(float(value)):
-            raise Diverged(_where(state, tape, float(value)))
-        state.optimiser.step(trained, tape.gradients(value), rate(state.iteration))
-        state.losses.append(float(value))
+        value, gradients = _averaged(group, state, trained, compute) if group else compute()[:2]
+        state.optimiser.step(trained, gradients, rate(state.iteration))
+        state.losses.append(value)
         if checkpoint is not None and state.iteration % every in (0, iterations % every):
-            save(checkpoint, state)
+            parallel.together(group, partial(_write, checkpoint, state, group), OSError)
         if progress is not None:
             progress(state)
     return state
+
+
+def _gradients(
+    state: State, trained: dict[str, Array], draw: Callable[[np.random.Generator], Any], loss: Loss,
+    ops: Any, weight: Callable[[Any], float] | None,
+) -> tuple[float, dict[str, Array], float]:  # fmt: skip
+    """The loss of what is drawn next, its gradients, and what both count for."""
+    tape = Tape(trained, ops)
+    drawn = draw(state.rng)
+    value = loss(state.net, tape, drawn)
+    if not np.isfinite(float(value)):
+        raise Diverged(_where(state, tape, float(value)))
+    return float(value), tape.gradients(value), 1.0 if weight is None else float(weight(drawn))
+
+
+def _averaged(
+    group: parallel.Communicator, state: State, trained: dict[str, Array],
+    compute: Callable[[], tuple[float, dict[str, Array], float]],
+) -> tuple[float, dict[str, Array]]:  # fmt: skip
+    """Loss and gradients of all processes; what else a network keeps is averaged in place."""
+    kept = {f"kept {n}": a for n, a in arrays(state.net).items() if n not in trained}
+    before = {name: a.copy() for name, a in kept.items()}
+    value, gradients, weight = parallel.together(group, compute, Diverged)
+    sent = {name: a if weight == 1 else a * a.dtype.type(weight) for name, a in gradients.items()}
+    sent |= {name: a - before[name] for name, a in kept.items()}
+    drawn = parallel.digest(state.rng.bit_generator.state)
+    means, rows = parallel.exchange(group, sent, [value * weight, weight, drawn])
+    parallel.same("random numbers", rows[:, 2])
+    for name, a in kept.items():
+        a[...] = before[name] + means[name]
+    total, counted = rows[:, :2].mean(0).tolist()
+    counted = counted or 1  # nothing counts: all gradients are 0
+    found = {name: means[name] for name in gradients}
+    if counted != 1:
+        found = {name: a / a.dtype.type(counted) for name, a in found.items()}
+    return total / counted, found
+
+
+def _digests(state: State) -> dict[str, int]:
+    """What has to be the same in all processes."""
+    return {
+        "weights": parallel.digest(arrays(state.net)),
+        "memories of the optimiser": parallel.digest(
+            type(state.optimiser).__name__, state.optimiser.state
+        ),
+        "random numbers": parallel.digest(state.rng.bit_generator.state),
+        "losses": parallel.digest(state.losses),
+    }
+
+
+def _resume(path: str | Path, state: State) -> None:
+    if Path(path).exists():
+        load(path, state)
+
+
+def _write(path: str | Path, state: State, group: parallel.Communicator | None) -> None:
+    if group is None or group.rank == 0:
+        save(path, state)
 
 
 def _where(state: State, tape: Tape, value: float) -> str:
