@@ -75,6 +75,7 @@ CASES = [
          ("x", "scale", "shift"), False),
     Case("softmax_loss", {"x": normal(2, 4, 3), "labels": LABELS}, ("x",), False),
     Case("softmax_loss", {"x": normal(2, 3), "labels": np.array([2, 0])}, ("x",), False),
+    Case("mean", {"x": eighths(2, 3, 4, 2)}, ("x",), True),
 ]  # fmt: skip
 every_case = pytest.mark.parametrize(
     "case", CASES, ids=[f"{i} {c.name}" for i, c in enumerate(CASES)]

@@ -46,6 +46,15 @@ class Conv2d:
             )
         return x
 
+    def deformed(self, offset_groups: int, like: Array) -> "DeformConv2d":
+        """Figure 2, with a branch of zeros, which has no groups, where the weights are."""
+        weight, channels = self.weight, self.groups * self.weight.shape[1]
+        C, G = checks.check_branch(described(weight), channels, offset_groups)
+        kh, kw = weight.shape[2:]
+        zeros, maps = partial(namespace(weight).zeros, dtype=weight.dtype), 2 * G * kh * kw
+        branch = Conv2d(zeros((maps, C, kh, kw)), zeros(maps), **self.settings())
+        return DeformConv2d(**vars(self), branch=branch)
+
 
 @dataclass(eq=False)
 class DeformConv2d(Conv2d):
@@ -149,48 +158,47 @@ def _arrays(part: Any, name: str = "", fixed: bool = False) -> Iterator[tuple[st
 
 
 def deformable(net: Any, layers: Sequence[str], *, offset_groups: int = 1) -> Any:
-    """A copy of a network in which the named convolutions are deformable, with the same weights.
+    """A copy of a network in which the named layers are deformable, with the same weights.
 
     Their branches are zero (section 2.3), so the copy computes what the network computes.
-    layers  paths, as in the names of `parameters`: ["res5b", "res5c"]
-    Raises ValueError for a path that is no plain convolution of the network.
+    layers         paths, as in the names of `parameters`: ["res5b", "res5c", "head.pool"]
+    offset_groups  of convolutions; RoI layers have `class_groups`
+    Raises ValueError for a path that is no plain convolution or RoI pooling of the network. Those
+    are the layers whose own class has a method deformed(offset_groups, like), which returns the
+    deformable layer; `like` is an array of the network, for layers without one.
     """
     net = copy.deepcopy(net)
+    like = next(iter(arrays(net).values()), np.zeros(0, np.float32))
     for path in layers:
         *outer, last = path.split(".")
         home = net
         for step in outer:
             home = _part(home, step)
         layer = _part(home, last)
-        if type(layer) is not Conv2d:
+        if not _plain(layer):
             raise ValueError(
-                f"{path!r} is not a plain convolution of this network, which has"
-                f" {', '.join(_convolutions(net))}"
+                f"{path!r} is not a plain convolution or RoI pooling of this network, which has"
+                f" {', '.join(_convertible(net))}"
             )
-        _replace(home, last, _deformed(layer, offset_groups))
+        _replace(home, last, layer.deformed(offset_groups, like))
     return net
 
 
-def _deformed(layer: Conv2d, offset_groups: int) -> DeformConv2d:
-    """The layer with a branch of zeros, which has no groups, where the weights are."""
-    weight, channels = layer.weight, layer.groups * layer.weight.shape[1]
-    C, G = checks.check_branch(described(weight), channels, offset_groups)
-    kh, kw = weight.shape[2:]
-    zeros = partial(namespace(weight).zeros, dtype=weight.dtype)
-    branch = Conv2d(zeros((2 * G * kh * kw, C, kh, kw)), zeros(2 * G * kh * kw), **layer.settings())
-    return DeformConv2d(weight, layer.bias, **layer.settings(), groups=layer.groups, branch=branch)
+def _plain(layer: Any) -> bool:
+    """Whether a layer can become deformable: by its own method, since a deformable one inherits."""
+    return "deformed" in vars(type(layer))
 
 
-def _convolutions(part: Any, name: str = "") -> Iterator[str]:
-    """The paths of the plain convolutions."""
-    if type(part) is Conv2d:
+def _convertible(part: Any, name: str = "") -> Iterator[str]:
+    """The paths of the layers that can become deformable."""
+    if _plain(part):
         yield name
-    elif isinstance(part, list | tuple):
+    if isinstance(part, list | tuple):
         for i, each in enumerate(part):
-            yield from _convolutions(each, f"{name}.{i}" if name else str(i))
+            yield from _convertible(each, f"{name}.{i}" if name else str(i))
     elif is_dataclass(part):
         for f in fields(part):
-            yield from _convolutions(getattr(part, f.name), f"{name}.{f.name}" if name else f.name)
+            yield from _convertible(getattr(part, f.name), f"{name}.{f.name}" if name else f.name)
 
 
 def _part(home: Any, step: str) -> Any:

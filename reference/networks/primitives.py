@@ -189,6 +189,19 @@ def _windows(x: Array, kernel_size: int | Pair, stride: int | Pair, padding: int
             yield x[:, :, i : i + sy * (Ho - 1) + 1 : sy, j : j + sx * (Wo - 1) + 1 : sx]
 
 
+def mean(x: Array) -> Array:
+    """The mean of each map of x N C H W: N C; of position-sensitive bins it is R-FCN's vote."""
+    call = entered({"x": "N C H W"}, x=x)
+    call.check_not_empty("x", {"H": x.shape[2], "W": x.shape[3]})
+    return x.mean(axis=(2, 3))
+
+
+def mean_backward(grad_output: Array, x: Array) -> XGrads:
+    """Each of H W pixels gets its share."""
+    share = grad_output / x.dtype.type(x.shape[2] * x.shape[3])
+    return XGrads(namespace(x).broadcast_to(share[:, :, None, None], x.shape).copy())
+
+
 def upsample(x: Array, size: Pair) -> Array:
     """Equation (3) at Ho x Wo points that lie evenly from corner to corner of x N C H W.
 

@@ -8,7 +8,7 @@ from experiments.layout import Claim, Row, Section, Table, increasing
 from experiments.roi_tables import detectors
 from experiments.runs import Run
 
-LONG = 1500  # steps: about the time in which a deformable network makes 600
+LONG = 2000  # steps: about the time in which a deformable network makes 800
 MIOU = {"mIoU": "miou"}
 PLAIN, DEFORMABLE = Run(), Run(deformable=RES5)
 

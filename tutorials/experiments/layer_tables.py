@@ -13,7 +13,7 @@ SPEED = "A part of each gap is speed of learning: `controls` trains longer."
 PROPOSALS = "Proposals are jittered ground truth and random boxes; there is no RPN."
 LAYERS = {"0": (), "1": BLOCKS[-1:], "2": BLOCKS[-2:], "3": RES5, "6": BLOCKS}
 AP = {"AP@0.5": "ap.50", "AP@0.7": "ap.70"}
-DETECTION = {"task": "detection", "batch": 12}
+DETECTION = {"task": "detection", "iterations": 600}
 
 
 def _layers(task: Run, column: str, paper: dict[str, dict[str, float]]) -> dict:

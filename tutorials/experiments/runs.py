@@ -38,8 +38,8 @@ class Run:
     width: int = 32
     active: bool = False  # offsets that do not depend on x: active convolution (Jeon and Kim 2017)
     head: str = "pool"  # of the detector: "pool" or "position-sensitive"
-    iterations: int = 600
-    batch: int = 16
+    iterations: int = 800
+    batch: int = 8
     tested: int = 400  # pictures
     seed: int = 0
 
