@@ -6,6 +6,7 @@ over both, so inside a shape nothing tells its class: the class is in the bounda
 has to see as far as the shape is large. Positions are (y, x) in pixels.
 """
 
+from collections.abc import Callable
 from math import pi, sqrt
 from typing import Any, NamedTuple
 
@@ -48,10 +49,10 @@ class Thing(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A picture 1 S S in float32, and the shapes in it."""
+    """A picture 1 S S in float32, and the shapes in it (or other things that have the same)."""
 
     image: Array
-    things: tuple[Thing, ...]
+    things: tuple[Any, ...]
 
     def labels(self, stride: int) -> Array:
         """The class at the centre of each cell of `stride` pixels: S/stride S/stride, 0 to 4."""
@@ -83,34 +84,64 @@ class Scene(NamedTuple):
 def scene(
     rng: np.random.Generator, size: int = 64, *, radius: tuple[float, float] | None = None,
     noise: float = 0.3, turn: float = 0.35,
+    background: Callable[[np.random.Generator, int], Array] | None = None,
 ) -> Scene:  # fmt: skip
     """A new picture.
 
-    radius  the smallest and largest r; None: (4, 24) of 64 pixels, (6, 40) of 96 and so on
-    noise   its standard deviation
-    turn    shapes are turned by up to so many radians either way
+    radius      the smallest and largest r; None: (4, 24) of 64 pixels, (6, 36) of 96 and so on
+    noise       its standard deviation
+    turn        shapes are turned by up to so many radians either way
+    background  makes S x S numbers from 0 to 1 to be behind the shapes, each of which then has a
+                rim of 0, as wide as 2 of 64 pixels; None: 0 everywhere
     Raises ValueError where no shape fits.
     """
-    low, high = radius or (4 * size / 64, 24 * size / 64)
+    low, high = limits(size, radius or (4 * size / 64, 24 * size / 64))
+    things = place(rng, size, lambda: _thing(rng, size, (low, high), turn))
+    rows, columns = np.indices((size, size))
+    image = np.zeros((size, size), bool) if background is None else background(rng, size)
+    if background is not None:
+        for thing in things:
+            image[thing._replace(r=thing.r + 2 * size / 64).covers(rows, columns)] = 0
+    for thing in things:
+        image[thing.covers(rows, columns)] = 1
+    return noisy(rng, image, things, noise)
+
+
+def limits(size: int, radius: tuple[float, float]) -> tuple[float, float]:
+    """The smallest and the largest r, if they are in order and the smallest fits the picture."""
+    low, high = radius
     if not 0 < low <= high or 2 * low > size - 1:
         raise ValueError(
             f"radius is {(low, high)}, expected 0 < low <= high, and low to fit {size} pixels"
         )
-    things: list[Thing] = []
+    return low, high
+
+
+def place(
+    rng: np.random.Generator, size: int, draw: Callable[[], Any],
+    apart: Callable[[Any, Any], bool] | None = None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """One to three things that `draw` makes, put where they are inside and apart.
+
+    A thing is a named tuple with y, x and a `reach`; one that finds no place in 20 trials is left
+    out. `apart` says whether two are; None: their circles are, by more than a pixel.
+    """
+    things: list[Any] = []
     for _ in range(int(rng.integers(1, 4))):
-        new = _thing(rng, size, (low, high), turn)
+        new = draw()
         for _ in range(20):
             y, x = map(float, rng.uniform(new.reach, size - 1 - new.reach, 2))
             new = new._replace(y=y, x=x)
-            if all(_apart(new, thing) for thing in things):
+            if all((apart or _apart)(new, thing) for thing in things):
                 things.append(new)
                 break
-    rows, columns = np.indices((size, size))
-    image = np.zeros((size, size), bool)
-    for thing in things:
-        image |= thing.covers(rows, columns)
-    noisy = image + noise * rng.standard_normal((size, size))
-    return Scene(noisy[None].astype(np.float32), tuple(things))
+    return tuple(things)
+
+
+def noisy(rng: np.random.Generator, image: Array, things: tuple[Any, ...], noise: float) -> Scene:
+    """The scene of an image S x S and of what is in it, with noise over both."""
+    image = image + noise * rng.standard_normal(image.shape)
+    return Scene(image[None].astype(np.float32), things)
 
 
 def _thing(rng: np.random.Generator, size: int, radius: tuple[float, float], turn: float) -> Thing:
@@ -123,7 +154,7 @@ def _thing(rng: np.random.Generator, size: int, radius: tuple[float, float], tur
             return new
 
 
-def _apart(a: Thing, b: Thing) -> bool:
+def _apart(a: Any, b: Any) -> bool:
     """Whether a pixel or more is between two shapes."""
     return bool(np.hypot(a.y - b.y, a.x - b.x) > a.reach + b.reach + 1)
 

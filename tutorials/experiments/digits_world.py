@@ -69,13 +69,13 @@ class Digit(NamedTuple):
 
 def scene(
     rng: np.random.Generator, size: int = 64, *, split: str = "train",
-    radius: tuple[float, float] | None = None, noise: float = 0.3,
+    radius: tuple[float, float] | None = None, noise: float = 0.1,
 ) -> Scene:  # fmt: skip
     """A new picture of digits of a split: "train" has 1,347 of them and "test" the other 450.
 
     radius  half the side of the smallest and of the largest digit; None: (6, 24) of 64 pixels, that
             is 1.5 to 6 times their own size
-    noise   its standard deviation
+    noise   its standard deviation: a third of that of ScaleWorld, where nothing is grey
     Raises ValueError where no digit fits, ImportError without scikit-learn.
     """
     if split not in SPLITS:

@@ -5,14 +5,15 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from experiments import digits_world, figures_world
 from numpy import ndarray as Array
 
 from deformable_convnets.reference.networks import scale_world
 from deformable_convnets.reference.networks.scale_world import Scene
+from experiments import digits_world, figures_world
 
 SIZES = ("small", "medium", "large")
 BOUNDS = (7.3, 13.2)  # r of the smallest medium and of the smallest large thing, of 64 pixels
+SMALLEST = 48  # pixels of a picture; in less, limbs of figures would be thinner than a pixel
 BRIGHT, DARK = (3, 9), (6, 20)  # the narrowest and the widest band, and gap between bands
 
 
@@ -69,10 +70,10 @@ def batch(
     world: str, rng: np.random.Generator, count: int, size: int = 64, stride: int = 4
 ) -> tuple[Array, Array, list[Scene]]:
     """Pictures N 1 S S in float32, labels N S/stride S/stride, and the scenes they are of."""
-    if count < 1 or stride < 1 or size < stride or size % stride:
+    if count < 1 or stride < 1 or size < SMALLEST or size % stride:
         raise ValueError(
             f"{count} pictures of {size} pixels in cells of {stride}: expected at least one "
-            "picture, and a number of whole cells"
+            f"picture, of {SMALLEST} pixels or more, and whole cells"
         )
     draw = named(world).scene
     scenes = [draw(rng, size) for _ in range(count)]
