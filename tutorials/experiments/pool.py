@@ -12,13 +12,17 @@ from tqdm import tqdm
 
 from experiments.runs import Run, finish
 
-# On maps this small a second thread of OpenBLAS makes a step slower; a second process does not.
-THREADS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# On maps this small a second thread of OpenBLAS makes a step slower; a second process does not. And
+# glibc shall keep the memory of large arrays: to get it anew costs a sixth of a deformable step.
+ENVIRONMENT = {
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30)),
+}
 
 
 def finished(runs: list[Run], folder: Path, processes: int, bar: bool = True) -> dict[Run, Any]:
     """The results of all runs; a run that fails is raised when the others have ended."""
-    os.environ.update(THREADS)  # before the processes import NumPy
+    os.environ.update(ENVIRONMENT)  # before the processes start
     context = multiprocessing.get_context("spawn")
     with (
         context.Manager() as manager,
