@@ -10,7 +10,7 @@ from tutorial_files import helper
 runs, layout, report, pool = map(
     helper, ("experiments.runs", "experiments.layout", "experiments.report", "experiments.pool")
 )
-tables = helper("experiments.tables")
+tables, page = helper("experiments.tables"), helper("experiments.page")
 detection, plots = helper("experiments.detection"), helper("experiments.plots")
 Run = runs.Run
 SHORT = {"iterations": 2, "batch": 2, "tested": 4}
@@ -52,7 +52,7 @@ def test_claims_are_about_cells_that_are_there():
         for section in table.sections:
             cells = {(row.label, column) for row in section.rows for column in section.columns}
             for claim in section.claims:
-                assert {c for chain in claim.chains for c in chain} <= cells, claim.says
+                assert claim.cells <= cells, claim.says
             assert len({row.label for row in section.rows}) == len(section.rows)
 
 
@@ -130,6 +130,19 @@ def test_verdicts(rows, holds, seeds):
     assert (told["holds"], told["seeds"], told["of"]) == (holds, seeds, 3)
 
 
+@pytest.mark.parametrize(
+    ("worse", "better", "holds", "seeds"), [("a", "b", True, 1), ("b", "a", False, 1)]
+)
+def test_gains_are_compared(worse, better, holds, seeds):
+    """a has 1, 2 and 2.5 more in y than in x, b 4, 1.5 and 2.5."""
+    cells = CELLS | {("a", "y"): [2, 4, 5.5], ("b", "y"): [6, 4.5, 5]}
+    gains = {n: layout.Gain((n, "x"), (n, "y")) for n in "ab"}
+    claim = layout.Claim("", ((gains[worse], gains[better]),))
+    assert claim.cells == {(n, c) for n in "ab" for c in "xy"}
+    told = report.verdict(claim, cells, 3)
+    assert (told["holds"], told["seeds"]) == (holds, seeds)
+
+
 def test_all_chains_of_a_claim_must_hold():
     chains = (layout.increasing("a", "b", column="x"), layout.increasing("b", "a", column="x"))
     assert not report.verdict(layout.Claim("", chains), CELLS, 3)["holds"]
@@ -161,3 +174,23 @@ def test_answers_are_averaged_proposal_by_proposal():
     (mean,) = detection.averaged([[a], [b], [b], [b]])
     assert (mean.scores == 0.75).all()
     assert (mean.boxes == 7.5).all()
+
+
+def test_the_page_has_the_numbers_of_the_results():
+    """Every one of them of a whole run, of a commit that is told."""
+    assert (report.HERE / "README.md").read_text() == page.page() + "\n"
+    for path in (report.HERE / "results").glob("*.json"):
+        told = json.loads(path.read_text())
+        assert told["name"] == path.stem in tables.TABLES
+        assert (told["quick"], told["seeds"]) == (False, 3)
+        assert told["commit"]
+        assert path.with_suffix(".png").exists()
+
+
+def test_a_number_that_is_changed_is_seen(tmp_path):
+    told = json.loads((report.HERE / "results" / "table1.json").read_text())
+    (tmp_path / "table1.json").write_text(json.dumps(told))
+    before = page.page(tmp_path)
+    told["sections"][0]["rows"][0]["values"]["mIoU"]["mean"] += 0.01
+    (tmp_path / "table1.json").write_text(json.dumps(told))
+    assert page.page(tmp_path) != before

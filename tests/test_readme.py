@@ -16,7 +16,13 @@ from deformable_convnets.reference.oracle import features, strategies
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ORACLE = "reference/oracle/README.md"
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", ORACLE, "reference/oracle/VECTORS.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "tutorials/experiments/README.md",
+    ORACLE,
+    "reference/oracle/VECTORS.md",
+]
 
 
 def blocks(text: str) -> list[str]:
@@ -64,7 +70,7 @@ def test_the_code_runs() -> None:
         if "gpu." in re.sub(r"#.*", "", block) and not (devices.has_gpu() or devices.simulated()):
             continue
         exec(compile(block, "README.md", "exec"), namespace)
-    assert len(blocks(README)) == 4
+    assert len(blocks(README)) == 5
 
 
 def test_the_code_prints_what_a_reader_expects(capsys: pytest.CaptureFixture[str]) -> None:

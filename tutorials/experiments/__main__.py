@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from experiments import pool, report
+from experiments import page, pool, report
 from experiments.tables import TABLES
 
 RUNS, RESULTS = report.HERE / "runs", report.HERE / "results"
@@ -27,6 +27,8 @@ def main() -> None:
         from experiments import plots  # Matplotlib, when the runs are done
 
         plots.save(told, options.results / f"{stem}.png")
+        if options.results == RESULTS and not options.quick:
+            page.write()
 
 
 def arguments() -> argparse.Namespace:

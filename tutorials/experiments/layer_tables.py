@@ -7,7 +7,7 @@ from experiments.layout import Claim, Row, Section, Table, increasing
 from experiments.runs import Run
 
 SYNTHETIC = (
-    "Synthetic pictures, networks of 50,000 parameters, all runs of equally many iterations."
+    "Synthetic pictures, networks of some 100,000 parameters, equally many iterations for all rows."
 )
 SPEED = "A part of each gap is speed of learning: `controls` trains longer."
 PROPOSALS = "Proposals are jittered ground truth and random boxes; there is no RPN."

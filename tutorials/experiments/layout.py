@@ -1,11 +1,18 @@
 """What an experiment is made of: rows of runs, columns of what is measured, claims of the paper."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.runs import Run
 
 Cell = tuple[str, str]  # the labels of a row and of a column
+
+
+class Gain(NamedTuple):
+    """What `better` has more than `worse`: a number that a claim may compare, as a cell's."""
+
+    worse: Cell
+    better: Cell
 
 
 @dataclass(frozen=True)
@@ -20,10 +27,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, as chains of cells whose numbers increase; all of them must."""
+    """What the paper says, as chains of cells, or of gains, that increase; all of them must."""
 
     says: str
-    chains: tuple[tuple[Cell, ...], ...]
+    chains: tuple[tuple[Cell | Gain, ...], ...]
+
+    @property
+    def cells(self) -> set[Cell]:
+        """All that it compares."""
+        every = [each for chain in self.chains for each in chain]
+        return {cell for each in every for cell in (each if isinstance(each, Gain) else [each])}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.layout import Cell, Claim, Section, Table, value, variant
+from experiments.layout import Cell, Claim, Gain, Section, Table, value, variant
 from experiments.runs import Run
 
 HERE = Path(__file__).resolve().parent
@@ -67,8 +67,14 @@ def verdict(claim: Claim, numbers: Mapping[Cell, list[Any]], seeds: int) -> dict
     Something that was not measured makes it False.
     """
 
+    def number(each: Cell | Gain, pick: Any) -> float | None:
+        if not isinstance(each, Gain):
+            return pick(numbers[each])
+        worse, better = pick(numbers[each.worse]), pick(numbers[each.better])
+        return None if worse is None or better is None else better - worse
+
     def held(pick: Any) -> bool:
-        return all(_increases([pick(numbers[cell]) for cell in chain]) for chain in claim.chains)
+        return all(_increases([number(each, pick) for each in chain]) for chain in claim.chains)
 
     return {
         "says": claim.says, "holds": held(_mean), "of": seeds,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from deformable_convnets.reference.networks.segmenter import RES5
 from experiments.layer_tables import AP, DETECTION, PROPOSALS, SYNTHETIC
-from experiments.layout import Claim, Row, Section, Table, increasing
+from experiments.layout import Claim, Gain, Row, Section, Table, increasing
 from experiments.runs import Run
 
 ROI = {"pool": ("head.pool",), "position-sensitive": ("head.score", "head.box")}
@@ -79,6 +79,10 @@ def _by_size(head: str) -> Section:
     )
     claims = (
         Claim("deformable modules help on objects of every size", gains),
+        Claim(
+            "they help most on large objects",
+            tuple((Gain(*gains[i]), Gain(*gains[2])) for i in range(2)),
+        ),
         Claim("testing at several scales helps with and without them", tests),
     )
     return Section(f"{head} head", rows, COLUMNS, "%", claims)
