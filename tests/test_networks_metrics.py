@@ -160,3 +160,18 @@ def test_areas_are_of_coco_alone():
     with pytest.raises(ValueError, match=r"area is \(0, 9\) and points 'all', expected '101'"):
         average_precision(FOUND, TRUTH, 0.5, area=(0, 9))
     assert np.isnan(average_precision(FOUND, TRUTH, 0.5, points="101", area=(1e5, 1e6)))
+
+
+def test_what_is_no_class_and_no_box():
+    labels = np.array([[0, 2], [1, -1]])
+    with pytest.raises(ValueError, match="a class in predicted is 3, expected 0 to 2"):
+        metrics.confusion(np.full((2, 2), 3), labels, 3)
+    with pytest.raises(ValueError, match="a class in labels is 2, expected 0 to 1"):
+        metrics.confusion(np.zeros((2, 2), int), labels, 2)
+    with pytest.raises(ValueError, match=r"predicted has shape \(2, 3\), expected .* \(2, 2\)"):
+        metrics.confusion(np.zeros((2, 3), int), labels, 3)
+    unseen = np.where(labels == -1, 7, labels)  # where it is ignored, anything may be predicted
+    assert metrics.confusion(unseen, labels, 3).sum() == 3
+    assert np.isnan(metrics.mean_iou(np.zeros((3, 3), int)))
+    with pytest.raises(ValueError, match=r"b has shape \(2, 5\), expected \(boxes, 4\)"):
+        metrics.overlaps(boxes(), np.zeros((2, 5)))

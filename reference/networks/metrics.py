@@ -15,11 +15,19 @@ COCO_THRESHOLDS = np.arange(50, 100, 5) / 100
 
 
 def confusion(predicted: Array, labels: Array, classes: int, *, ignored: int = -1) -> Array:
-    """classes x classes: how many places of a class (row) were predicted as another (column)."""
-    checks.Call(predicted=predicted, labels=labels).check_shape(
-        "predicted", "as labels", labels.shape
-    )
+    """classes x classes: how many places of a class (row) were predicted as another (column).
+
+    predicted, labels  of one shape, whole numbers from 0 to classes - 1; a place whose label is
+                       `ignored` does not count
+    Raises ValueError for another shape or another class.
+    """
+    call = checks.Call(predicted=predicted, labels=labels)
+    call.check_shape("predicted", "as labels", labels.shape)
     counted = labels != ignored
+    for name, given in (("labels", labels[counted]), ("predicted", predicted[counted])):
+        wrong = given[(given < 0) | (given >= classes)]
+        if wrong.size:
+            call.fail(f"a class in {name} is {int(wrong[0])}, expected 0 to {classes - 1}")
     pairs = classes * labels[counted] + predicted[counted]
     return np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
 
@@ -27,15 +35,19 @@ def confusion(predicted: Array, labels: Array, classes: int, *, ignored: int = -
 def mean_iou(matrix: Array) -> float:
     """mIoU of a confusion matrix: the mean over classes of intersection / union.
 
-    A class that is neither there nor predicted has no union and is left out.
+    A class that is neither there nor predicted has no union and is left out; NaN if all are.
     """
     both = np.diag(matrix).astype(float)
     union = matrix.sum(axis=0) + matrix.sum(axis=1) - both
-    return float((both[union > 0] / union[union > 0]).mean())
+    there = union > 0
+    return float((both[there] / union[there]).mean()) if there.any() else float("nan")
 
 
 def overlaps(a: Array, b: Array) -> Array:
     """Intersection over union of boxes, A 4 and B 4: A B; 0 where a box is empty or inverted."""
+    call = checks.Call(a=a, b=b)
+    for name, given in (("a", a), ("b", b)):
+        call.check_shape(name, "boxes, 4", (len(given), 4))
     low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
     both = np.maximum(high - low, 0).prod(axis=-1)
     sizes = [np.maximum(c[:, 2:] - c[:, :2], 0).prod(axis=-1) for c in (a, b)]

@@ -30,7 +30,7 @@ def _panel(ax: Any, section: dict[str, Any]) -> None:
         spreads = [row["values"][column] for row in section["rows"]]
         there = [(i, s) for i, s in enumerate(spreads) if s["mean"] is not None]
         ax.plot([factor * s["mean"] for _, s in there], [i for i, _ in there], color=colour,
-                marker="o", label=column)  # fmt: skip
+                marker="o", linewidth=0.7, label=column)  # fmt: skip
         for i, s in there:
             seeds = [factor * v for v in s["seeds"] if v is not None]
             ax.plot(seeds, [i] * len(seeds), "|", color=colour, alpha=0.6)
