@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from . import gpu, layers, learning, receptive, roi, sampling
+from . import detecting, gpu, layers, learning, receptive, roi, sampling, training
 from .calls import Trouble, call, described
 from .grading import a_value, complaint
 
-MODULES = sampling, layers, roi, receptive, learning, gpu
+MODULES = sampling, layers, roi, receptive, learning, training, detecting, gpu
 EXERCISES = {name: exercise for m in MODULES for name, exercise in m.EXERCISES.items()}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-MODULES = ("layers", "roi", "receptive", "learning", "gpu")  # the last one needs Numba
+# The last one needs Numba.
+MODULES = ("layers", "roi", "receptive", "learning", "training", "detecting", "gpu")
 
 
 def solution(name: str) -> Callable[..., Any]:
