@@ -117,12 +117,13 @@ def encode(proposals: Array, boxes: Array) -> Array:
     return np.hstack([(goal - centre) / side, np.log(size / side)]) / DEVIATIONS
 
 
-def decode(proposals: Array, deltas: Array, size: int | Pair) -> Array:
+def decode(proposals: Array, deltas: Array, size: int | Pair, *, crossing: bool = False) -> Array:
     """The boxes R 4 to which deltas R 4 move proposals, clipped to the image: undoes `encode`.
 
     A box that has left the image is empty after that.
+    crossing  proposals may reach beyond the image, or lie outside: anchors do
     """
-    proposals = checked("proposals", proposals, size)
+    proposals = checked("proposals", proposals, None if crossing else size)
     call = Call(proposals=proposals, deltas=np.asarray(deltas))
     call.check_shape("deltas", "as proposals", proposals.shape)
     deltas = np.asarray(deltas, float)
@@ -132,21 +133,24 @@ def decode(proposals: Array, deltas: Array, size: int | Pair) -> Array:
     return _boxes(centre + deltas[:, :2] * side, side_now, size)
 
 
-def suppress(boxes: Array, scores: Array, threshold: float = 0.3) -> Array:
+def suppress(
+    boxes: Array, scores: Array, threshold: float = 0.3, *, most: int | None = None
+) -> Array:
     """Non-maximum suppression of the boxes R 4 of one class: the rows that are kept, best first.
 
     From the highest score down, a box is kept if it overlaps none of those kept by more than the
-    threshold; of equal scores, the first row comes first.
+    threshold; of equal scores, the first row comes first. most: it ends with so many
     """
     Call(boxes=boxes, scores=scores).check_shape("scores", "R,", (len(boxes),))
     if not np.isfinite(scores).all():
         row = np.flatnonzero(~np.isfinite(scores))[0]
         raise ValueError(f"scores[{row}] is {scores[row]}, expected finite numbers")
-    near = overlaps(boxes, boxes) > threshold
     kept: list[int] = []
-    for row in np.argsort(-scores, kind="stable"):
-        if not near[row, kept].any():
-            kept.append(int(row))
+    left = np.argsort(-scores, kind="stable")
+    while len(left) and (most is None or len(kept) < most):
+        kept.append(int(left[0]))
+        left = left[1:]
+        left = left[overlaps(boxes[kept[-1:]], boxes[left])[0] <= threshold]
     return np.array(kept, int)
 
 
