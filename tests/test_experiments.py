@@ -1,6 +1,11 @@
 """The experiments: runs that resume bit for bit, tables whose numbers are measured, verdicts."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -178,19 +183,68 @@ def test_answers_are_averaged_proposal_by_proposal():
 
 def test_the_page_has_the_numbers_of_the_results():
     """Every one of them of a whole run, of a commit that is told."""
-    assert (report.HERE / "README.md").read_text() == page.page() + "\n"
-    for path in (report.HERE / "results").glob("*.json"):
+    assert (runs.HERE / "README.md").read_text() == page.page() + "\n"
+    for path in (runs.HERE / "results").glob("*.json"):
         told = json.loads(path.read_text())
         assert told["name"] == path.stem in tables.TABLES
         assert (told["quick"], told["seeds"]) == (False, 3)
-        assert told["commit"]
+        assert all(told["trained"]["commit"])
         assert path.with_suffix(".png").exists()
 
 
 def test_a_number_that_is_changed_is_seen(tmp_path):
-    told = json.loads((report.HERE / "results" / "table1.json").read_text())
+    told = json.loads((runs.HERE / "results" / "table1.json").read_text())
     (tmp_path / "table1.json").write_text(json.dumps(told))
     before = page.page(tmp_path)
     told["sections"][0]["rows"][0]["values"]["mIoU"]["mean"] += 0.01
     (tmp_path / "table1.json").write_text(json.dumps(told))
     assert page.page(tmp_path) != before
+
+
+def test_a_result_of_other_settings_is_refused(tmp_path):
+    run = Run(**SHORT)
+    kept = tmp_path / f"{run.name}.json"
+    kept.write_text(json.dumps({"settings": {"task": "segmentation", "width": 7}}))
+    with pytest.raises(ValueError, match=r"other settings, found and expected: .*'width': \(7, 32"):
+        runs.finish(run, tmp_path)
+    kept.write_text("{")
+    with pytest.raises(ValueError, match="is no result of a run"):
+        runs.finish(run, tmp_path)
+
+
+def test_one_command_holds_a_folder(tmp_path):
+    with (
+        pool.alone(tmp_path),
+        pytest.raises(RuntimeError, match="another command trains in"),
+        pool.alone(tmp_path),
+    ):
+        pass
+    with pool.alone(tmp_path):  # it is free again
+        pass
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGKILL"])
+def test_no_process_outlives_its_command(tmp_path, sent):
+    """Ctrl-C ends a command within seconds, with its processes; so does its sudden death."""
+    command = [sys.executable, "-m", "experiments", "table1", "--runs", str(tmp_path)]
+    started = subprocess.Popen(
+        command, cwd=runs.HERE.parent, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(tmp_path.glob("*.npz"))  # it trains
+    os.kill(started.pid, getattr(signal, sent))
+    assert started.wait(timeout=30) != 0
+    while lives(started.pid) and time.monotonic() < deadline + 30:
+        time.sleep(0.1)
+    assert not lives(started.pid)
+
+
+def lives(group):
+    """Whether a process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -175,3 +175,10 @@ def test_what_is_no_class_and_no_box():
     assert np.isnan(metrics.mean_iou(np.zeros((3, 3), int)))
     with pytest.raises(ValueError, match=r"b has shape \(2, 5\), expected \(boxes, 4\)"):
         metrics.overlaps(boxes(), np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize("scores", [np.array([0.5]), np.array([0.5, np.nan])])
+def test_scores_without_boxes_and_without_order(scores):
+    found = [Detections(boxes((0, 0, 9, 9), (1, 1, 9, 9)), scores)]
+    with pytest.raises(ValueError, match="image 0 has other boxes than scores, or scores that are"):
+        average_precision(found, [boxes((0, 0, 9, 9))], 0.5)

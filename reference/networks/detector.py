@@ -155,6 +155,8 @@ def batch(
 
     A scene has .image C H W, .boxes() T 4 and .things, each with a .kind, as of `scale_world`.
     """
+    if not scenes:
+        raise ValueError("there are no scenes, expected 1 or more")
     images = np.stack([scene.image for scene in scenes])
     given, assigned = [], []
     for scene in scenes:
@@ -194,9 +196,9 @@ def predict(
     scores, deltas = (_on_cpu(a) for a in net(Tape(ops=ops), images, rois))
     power = np.exp(scores - scores.max(axis=1, keepdims=True))
     scores = power / power.sum(axis=1, keepdims=True)
-    ends = np.cumsum([len(each) for each in proposals])[:-1]
+    ends = np.cumsum([len(each) for each in proposals])
     found = boxes.decode(rois[:, 1:], deltas, size)
-    cut: Iterable[Any] = zip(np.split(scores, ends), np.split(found, ends), strict=True)
+    cut: Iterable[Any] = zip(np.split(scores, ends)[:-1], np.split(found, ends)[:-1], strict=True)
     return [Predicted(*each) for each in cut]
 
 

@@ -87,6 +87,10 @@ def average_precision(
     if total == 0:
         return float("nan")
     pairs = list(zip(detections, truths, strict=True))
+    for i, d in enumerate(detections):
+        call = checks.Call(boxes=d.boxes, scores=d.scores)
+        if d.boxes.shape != (len(d.scores), 4) or not np.isfinite(d.scores).all():
+            call.fail(f"image {i} has other boxes than scores, or scores that are not finite")
     right = np.concatenate([_right(d, t, threshold, points, area) for d, t in pairs])
     scores = np.concatenate([d.scores for d in detections])[right >= 0]
     order = np.argsort(-scores, kind="stable")

@@ -163,6 +163,8 @@ def batch(
     rng: np.random.Generator, count: int, size: int = 64, *, stride: int = 4
 ) -> tuple[Array, Array, list[Scene]]:
     """Pictures N 1 S S, labels N S/stride S/stride, and the scenes they are of."""
+    if count < 1:
+        raise ValueError(f"count is {count}, expected 1 or more")
     scenes = [scene(rng, size) for _ in range(count)]
     labels = np.stack([s.labels(stride) for s in scenes])
     return np.stack([s.image for s in scenes]), labels, scenes

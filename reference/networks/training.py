@@ -73,7 +73,9 @@ def train(
         value, gradients = _averaged(group, state, trained, compute) if group else compute()[:2]
         state.optimiser.step(trained, gradients, rate(state.iteration))
         state.losses.append(value)
-        if checkpoint is not None and state.iteration % every in (0, iterations % every):
+        if checkpoint is not None and (
+            state.iteration % every == 0 or state.iteration == iterations
+        ):
             parallel.together(group, partial(_write, checkpoint, state, group), OSError)
         if progress is not None:
             progress(state)
@@ -165,7 +167,7 @@ def save(path: str | Path, state: State) -> None:
     }  # fmt: skip
     kept: dict[str, Any] = {f"net {name}": a for name, a in arrays(state.net).items()}
     kept |= {f"state {name}": a for name, a in state.optimiser.state.items()}
-    beside = path.with_name(path.name + ".part")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with beside.open("wb") as file:
         np.savez(file, told=json.dumps(told), **kept)
         file.flush()

@@ -6,10 +6,11 @@ import json
 import os
 from pathlib import Path
 
-from experiments import page, pool, report
+from experiments import page, pool, report, runs
 from experiments.tables import TABLES
 
-RUNS, RESULTS = report.HERE / "runs", report.HERE / "results"
+SEEDS = 3  # of what the pages tell
+RUNS, RESULTS = runs.HERE / "runs", runs.HERE / "results"
 
 
 def main() -> None:
@@ -17,17 +18,17 @@ def main() -> None:
     options = arguments()
     for name in options.names:
         table, seeds = TABLES[name], 1 if options.quick else options.seeds
-        runs = table.runs(seeds, options.quick)
-        results = pool.finished(runs, options.runs, options.processes)
+        results = pool.finished(table.runs(seeds, options.quick), options.runs, options.processes)
         told = report.summary(table, results, seeds, options.quick)
         print(report.text(told), flush=True)
-        options.results.mkdir(parents=True, exist_ok=True)
-        stem = f"{name}_quick" * options.quick or name
-        (options.results / f"{stem}.json").write_text(json.dumps(told, indent=1) + "\n")
+        whole = seeds == SEEDS and not options.quick
+        folder = options.results or (RESULTS if whole else options.runs / "tables")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
         from experiments import plots  # Matplotlib, when the runs are done
 
-        plots.save(told, options.results / f"{stem}.png")
-        if options.results == RESULTS and not options.quick:
+        plots.save(told, folder / f"{name}.png")
+        if folder == RESULTS:
             page.write()
 
 
@@ -37,10 +38,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="+", choices=list(TABLES), metavar="NAME",
                         help=" ".join(TABLES))  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="seconds: says only that it works")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--runs", type=Path, default=RUNS, help="checkpoints and finished runs")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the table and the picture")
+    parser.add_argument("--results", type=Path, help="where the table and its picture go")
     return parser.parse_args()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from deformable_convnets.reference import (
+    R,
     disordered_offset,
     effective_dilation,
     grid_fit,
@@ -54,10 +55,14 @@ def _statistics(offset: Any, dilation: Any, rng: np.random.Generator) -> dict[st
         sampling_points(offset, KERNEL, padding=dilation, dilation=dilation)[:, 0], -1, 0
     )
     outside = (y <= -1) | (y >= H) | (x <= -1) | (x >= W)
+    rows, columns = np.indices((H, W))
+    r, c = (dilation * R(KERNEL)[:, i, None, None] for i in (0, 1))
+    rigid = (rows + r < 0) | (rows + r >= H) | (columns + c < 0) | (columns + c >= W)
     control = disordered_offset(offset, KERNEL, rng, keep="lengths")
     return {
         "mean": effective_dilation(offset, KERNEL, dilation=dilation)[:, 0],
         "control": effective_dilation(control, KERNEL, dilation=dilation)[:, 0],
         "scale": grid_fit(offset, KERNEL, dilation=dilation).scale[:, 0],
         "outside": outside.mean(axis=1),
+        "rigid": np.broadcast_to(rigid.mean(axis=0), (len(outside), H, W)),
     }

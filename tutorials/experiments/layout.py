@@ -31,6 +31,7 @@ class Claim:
 
     says: str
     chains: tuple[tuple[Cell | Gain, ...], ...]
+    printed: bool = True  # by the paper; else it is a question of a control
 
     @property
     def cells(self) -> set[Cell]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments import report
+from experiments import report, runs
 from experiments.tables import TABLES
 
 HEAD = """\
@@ -29,7 +29,7 @@ Notebooks [8](../08_a_small_deeplab.ipynb) and [9](../09_a_small_detector.ipynb)
 """
 
 
-def page(results: Path = report.HERE / "results") -> str:
+def page(results: Path = runs.HERE / "results") -> str:
     """The page, every number from the files of results."""
     parts = [HEAD.format(names=", ".join(TABLES))]
     for name in TABLES:
@@ -40,9 +40,11 @@ def page(results: Path = report.HERE / "results") -> str:
 
 
 def _part(name: str, told: dict[str, Any]) -> str:
+    trained = {key: ", ".join(map(str, each)) for key, each in told["trained"].items()}
     made = (
-        f"`{name}`, {told['seeds']} seeds, {told['date']}, commit {told['commit']}, Python"
-        f" {told['python']}, NumPy {told['numpy']}, SciPy {told['scipy']}"
+        f"`{name}`: {told['seeds']} seeds, trained on {trained['date']} at commit"
+        f" {trained['commit']}, with Python {trained['python']}, NumPy {trained['numpy']} and SciPy"
+        f" {trained['scipy']}, Adam from {trained['rate']}, beta {trained['beta']}."
     )
     picture = f"![{told['title']}](results/{name}.png)"
     return f"{report.text(told)}\n\n{picture}\n\n{made}"
@@ -50,7 +52,7 @@ def _part(name: str, told: dict[str, Any]) -> str:
 
 def write() -> None:
     """Put the page where readers find it."""
-    (report.HERE / "README.md").write_text(page() + "\n")
+    (runs.HERE / "README.md").write_text(page() + "\n")
 
 
 if __name__ == "__main__":

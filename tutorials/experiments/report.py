@@ -1,12 +1,7 @@
 """The results of an experiment as JSON, as a table of text, and what agrees with the paper."""
 
-import datetime
-import subprocess
-import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,27 +9,20 @@ import numpy as np
 from experiments.layout import Cell, Claim, Gain, Section, Table, value, variant
 from experiments.runs import Run
 
-HERE = Path(__file__).resolve().parent
-
 
 def summary(table: Table, results: Mapping[Run, Any], seeds: int, quick: bool) -> dict[str, Any]:
     """All that is kept of an experiment."""
     return {
         "name": table.name, "title": table.title, "quick": quick, "seeds": seeds,
-        "date": datetime.date.today().isoformat(), "commit": commit(),
-        "python": sys.version.split()[0], "numpy": version("numpy"), "scipy": version("scipy"),
+        "trained": _trained([results[run] for run in table.runs(seeds, quick)]),
         "sections": [_section(s, results, seeds, quick) for s in table.sections],
         "notes": list(table.notes),
     }  # fmt: skip
 
 
-def commit() -> str:
-    """The commit of this checkout, "+" where files are changed; "" without git."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def _trained(found: list[Any]) -> dict[str, list[Any]]:
+    """With what the runs were trained: every value that there was, most often one."""
+    return {key: sorted({r["trained"][key] for r in found}) for key in found[0]["trained"]}
 
 
 def _section(section: Section, results: Mapping[Run, Any], seeds: int, quick: bool) -> dict:
@@ -47,12 +35,18 @@ def _section(section: Section, results: Mapping[Run, Any], seeds: int, quick: bo
             "label": row.label, "paper": row.paper,
             "values": {c: _spread(v) for c, v in values.items()},
             "parameters": found[0]["parameters"], "iterations": found[0]["settings"]["iterations"],
-            "ms_per_image": 1e3 * float(np.median(
-                [r["seconds_per_step"] / r["settings"]["batch"] for r in found])),
+            "ms_per_image": _milliseconds(found),
         })  # fmt: skip
     claims = [verdict(claim, numbers, seeds) for claim in section.claims]
     return {"title": section.title, "unit": section.unit, "columns": list(section.columns),
             "rows": rows, "claims": claims, "printed": section.printed}  # fmt: skip
+
+
+def _milliseconds(found: list[Any]) -> float | None:
+    """A step for one picture: the median of the seeds that were trained without a break."""
+    each = [(r["seconds_per_step"], r["settings"]["batch"]) for r in found]
+    there = [1e3 * seconds / batch for seconds, batch in each if seconds is not None]
+    return float(np.median(there)) if there else None
 
 
 def _spread(values: list[float | None]) -> dict[str, Any]:
@@ -77,7 +71,7 @@ def verdict(claim: Claim, numbers: Mapping[Cell, list[Any]], seeds: int) -> dict
         return all(_increases([number(each, pick) for each in chain]) for chain in claim.chains)
 
     return {
-        "says": claim.says, "holds": held(_mean), "of": seeds,
+        "says": claim.says, "printed": claim.printed, "holds": held(_mean), "of": seeds,
         "seeds": sum(held(lambda values, i=seed: values[i]) for seed in range(seeds)),
     }  # fmt: skip
 
@@ -111,7 +105,8 @@ def _table(section: dict[str, Any]) -> list[str]:
     for row in section["rows"]:
         cells = [shown(row["values"][c], section["unit"]) for c in own]
         cells += [str(row["paper"].get(name, "")) for name in paper]
-        cells += [f"{row['ms_per_image']:.1f}"] * timed
+        ms = row["ms_per_image"]
+        cells += ["-" if ms is None else f"{ms:.1f}"] * timed
         lines.append("| " + " | ".join([row["label"], *cells]) + " |")
     return lines
 
@@ -125,5 +120,12 @@ def shown(spread: dict[str, Any], unit: str) -> str:
 
 
 def _claim(told: dict[str, Any]) -> str:
-    agrees = "agrees" if told["holds"] else "**does not agree**"
-    return f"- {told['says']}: {agrees} (in {told['seeds']} of {told['of']} seeds)"
+    return f"- {told['says']}: {judged(told)} (in {told['seeds']} of {told['of']} seeds)"
+
+
+def judged(told: dict[str, Any]) -> str:
+    """A verdict in words; where the means are in order but most seeds are not, it is not clear."""
+    yes, no = ("agrees", "does not agree") if told["printed"] else ("holds", "does not hold")
+    if not told["holds"]:
+        return f"**{no}**"
+    return yes if 2 * told["seeds"] > told["of"] else "not clear"

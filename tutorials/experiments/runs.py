@@ -4,12 +4,16 @@ A run is decided by its settings alone. Its folder holds a checkpoint while it i
 then its result; with both the run goes on where it was, or is not done again.
 """
 
+import datetime
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
+from importlib.metadata import version
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,8 @@ from deformable_convnets.reference.networks import layers
 from deformable_convnets.reference.networks.optimisers import Adam
 from deformable_convnets.reference.networks.training import State, load, train
 
-TEST = 1_000_000  # the pictures of a test come from this seed on, those of training from 0 on
+HERE = Path(__file__).resolve().parent
+TEST = 1_000_000  # the seed of the pictures of all tests; no run has it
 RATE = 2e-3
 EVERY = 50  # steps from one checkpoint to the next
 BETA = 0.1  # the offset branches learn so much slower: with 1 and Adam, samples leave the map
@@ -93,12 +98,13 @@ def finish(run: Run, folder: Path, told: Callable[[int], None] = lambda steps: N
     """The result of a run: from its folder, or trained and measured now.
 
     told  is called with the number of steps that have been made since it was called last
+    Raises ValueError for a result that is broken, or of other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept, checkpoint = folder / f"{run.name}.json", folder / f"{run.name}.npz"
     if kept.exists():
         told(run.iterations)
-        return json.loads(kept.read_text())
+        return read(kept, run)
     task, state = task_of(run), started(run)
     if checkpoint.exists():
         load(checkpoint, state)
@@ -114,10 +120,44 @@ def finish(run: Run, folder: Path, told: Callable[[int], None] = lambda steps: N
         "settings": asdict(run),
         "parameters": sum(map(np.size, layers.parameters(state.net).values())),
         "loss": float(np.mean(state.losses[-50:])),
-        "seconds_per_step": seconds / max(run.iterations - before, 1),
-        "measured": task.measured(state.net, run),
-    }
-    beside = kept.with_suffix(".part")
+        "seconds_per_step": seconds / made if (made := run.iterations - before) else None,
+        "measured": task.measured(state.net, run), "trained": trained_with(),
+    }  # fmt: skip
+    beside = kept.with_suffix(f".{os.getpid()}.part")
     beside.write_text(json.dumps(result))
     os.replace(beside, kept)
-    return json.loads(kept.read_text())
+    return read(kept, run)
+
+
+def read(kept: Path, run: Run) -> dict:
+    """The result of a run that is finished."""
+    try:
+        result = json.loads(kept.read_text())
+        found = result["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{kept} is no result of a run: {error}; remove it to train again"
+        ) from None
+    wanted = json.loads(json.dumps(asdict(run)))
+    if found != wanted:
+        other = {k: (found.get(k), v) for k, v in wanted.items() if found.get(k) != v}
+        raise ValueError(f"{kept} is of other settings, found and expected: {other}")
+    return result
+
+
+def trained_with() -> dict[str, Any]:
+    """What decides a result beside the settings: the code, and numbers that no run changes."""
+    return {
+        "commit": commit(), "date": datetime.date.today().isoformat(),
+        "python": sys.version.split()[0], "numpy": version("numpy"), "scipy": version("scipy"),
+        "rate": RATE, "beta": BETA,
+    }  # fmt: skip
+
+
+def commit() -> str:
+    """The commit of this checkout, "+" where tracked files are changed; "" without git."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -13,12 +13,12 @@ import numpy as np
 
 from deformable_convnets.reference.networks import layers, training
 from deformable_convnets.reference.networks.segmenter import RES5
-from experiments import report
+from experiments import runs
 from experiments.layer_tables import DETECTION
 from experiments.roi_tables import ROI
 from experiments.runs import Run, started
 
-FOLDER = report.HERE / "results" / "weights"
+FOLDER = runs.HERE / "results" / "weights"
 TRAINED = {
     "segmenter-plain": Run(),
     "segmenter": Run(deformable=RES5),
@@ -41,11 +41,11 @@ def trained(name: str) -> tuple[Any, Run]:
     return net, run
 
 
-def keep(name: str, runs: Path) -> Path:
+def keep(name: str, folder: Path) -> Path:
     """Write one of TRAINED from the checkpoint of its run."""
     run = TRAINED[name]
     state = started(run)
-    training.load(runs / f"{run.name}.npz", state)
+    training.load(folder / f"{run.name}.npz", state)
     if state.iteration != run.iterations:
         raise ValueError(f"{run.name} is at iteration {state.iteration} of {run.iterations}")
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -57,4 +57,4 @@ def keep(name: str, runs: Path) -> Path:
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or TRAINED:
-        print(keep(chosen, report.HERE / "runs"))
+        print(keep(chosen, runs.HERE / "runs"))
