@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_network import net
 
+from deformable_convnets import reference
 from deformable_convnets.reference.networks import Tape, layers, optimisers
 from deformable_convnets.reference.networks.layers import BatchNorm, Conv2d, DeformConv2d
 
@@ -120,3 +121,18 @@ def test_batch_norm_frozen_and_trained():
     np.testing.assert_array_equal(norm.mean, kept[0])
     np.testing.assert_array_equal(norm.variance, kept[1])
     assert abs(fixed - y).max() > 0.1
+
+
+def test_the_border_of_a_deformable_layer():
+    """Samples beyond the last row: 0, or by dcnv1 that row again."""
+    made = layers.deformable(net(), ["first"]).first
+    made.branch.bias[...] = 0.5
+    x = RNG.normal(size=(1, 2, 6, 8))
+    found = []
+    for made.border in ("zero", "dcnv1"):
+        found.append(made(Tape(), x))
+        offset = np.full((1, 18, 6, 8), 0.5)
+        settings = made.settings() | {"border": made.border}
+        expected = reference.deform_conv2d(x, offset, made.weight, made.bias, **settings)
+        np.testing.assert_array_equal(found[-1], expected)
+    assert (found[0] != found[1]).any()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .. import checks
+from ..bilinear import Border
 from ..geometry import Pair, pair
 from .door import described, namespace
 from .tape import Tape
@@ -61,10 +62,12 @@ class DeformConv2d(Conv2d):
     """Figure 2: equation (2), with the offsets that `branch`, a convolution of x, predicts."""
 
     branch: Any = None
+    border: Border = "zero"
 
     def __call__(self, tape: Tape, x: Array) -> Array:
         offset = self.branch(tape, self.fitting(x))
-        return tape.deform_conv2d(x, offset, self.weight, self.bias, **self.settings())
+        options = self.settings() | {"border": self.border}
+        return tape.deform_conv2d(x, offset, self.weight, self.bias, **options)
 
 
 @dataclass(eq=False)

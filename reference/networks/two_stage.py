@@ -1,0 +1,199 @@
+"""Detectors of two stages (section 4.1): a trunk, a head that judges RoIs, and perhaps an RPN.
+
+Without an RPN the proposals are fixed, as for the paper's detectors on VOC: they are given. With
+one on res4, proposals and detections are trained jointly, as on COCO; RoIs are then constants.
+`faster_rcnn` and `rfcn` make the heads.
+
+    value = loss(net, tape, Batch(images, truths, proposals, seed))
+    found = detect(net, images, proposals)       of each image: {class: Detections}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from . import boxes
+from .anchors import Truths, checked_truths, sample
+from .detections import Predicted, detections, joined, on_cpu, probabilities
+from .detector import rois_of
+from .door import namespace
+from .metrics import Detections
+from .rpn import Batch, Rpn, propose, rpn_loss, stages, total
+from .tape import Tape
+
+
+class Sampled(NamedTuple):
+    """RoIs to learn from: rois R 5, labels R, and targets of boxes R 4."""
+
+    rois: Array
+    labels: Array
+    targets: Array
+
+
+@dataclass(eq=False)
+class TwoStage:
+    """Scores R classes and deltas R D*4 of the rois R 5 of images N C H W.
+
+    trunk   has stages(tape, images): the map of res4, and the one on top of res5
+    head    called with a tape, the top map and rois; D is as in `detections.Predicted`, and deltas
+            may be None: the boxes stay. head.classes counts the background
+    rpn     on res4, or None
+    stride  of both maps
+    """
+
+    trunk: Any
+    head: Any
+    rpn: Rpn | None = None
+    stride: int = 16
+
+    def __call__(self, tape: Tape, images: Array, rois: Array) -> tuple[Array, Array | None]:
+        if rois.shape[1:] == (5,):  # else the operators refuse them
+            boxes.checked("boxes of rois", on_cpu(rois)[:, 1:], images.shape[2:])
+        top = self.maps(tape, images)[1]
+        scores, deltas = self.head(tape, top, namespace(images).asarray(rois, images.dtype))
+        return scores, deltas
+
+    def maps(self, tape: Tape, images: Array) -> tuple[Array, Array]:
+        """The maps of res4 and on top of res5."""
+        return stages(self.trunk, tape, images, self.stride)
+
+
+def sampled(
+    rng: np.random.Generator, proposals: Sequence[Array], truths: Sequence[Truths], size: Any, *,
+    number: int = 128, foreground: float = 0.25, threshold: float = 0.5, add_truths: bool = True,
+) -> Sampled:  # fmt: skip
+    """A sample of the proposals R_n 4 of each image, with the object that each is of.
+
+    number, foreground  how many of an image, and which share of them may be of objects
+    threshold           of the overlap with an object (`boxes.assign`); below it is background
+    add_truths          the objects themselves are proposals too
+    """
+    kept, labels, targets = [], [np.zeros(0, int)], [np.zeros((0, 4))]
+    for n, (given, each) in enumerate(zip(proposals, truths, strict=True)):
+        given = boxes.checked(f"proposals of image {n}", given, size)
+        given = np.vstack([given, each.boxes]) if add_truths else given
+        found = boxes.assign(given, each.boxes, each.kinds, threshold)
+        rows = sample(rng, found.labels, number, foreground)
+        kept.append(given[rows])
+        labels.append(found.labels[rows])
+        targets.append(found.targets[rows])
+    return Sampled(rois_of(kept, size), np.concatenate(labels), np.vstack(targets))
+
+
+def loss(
+    net: TwoStage, tape: Tape, batch: Batch, *, proposing: Mapping[str, Any] | None = None,
+    of_rpn: Mapping[str, Any] | None = None, **options: Any,
+) -> Array:  # fmt: skip
+    """The loss of the RoIs, and with an RPN that of its anchors too.
+
+    batch      the RoIs are sampled from its proposals; if it has none, from those of the RPN
+    proposing  options of `rpn.propose` beside training's `before` and `after`
+    of_rpn     options of `rpn.rpn_loss`
+    options    of `sampled`
+    """
+    rng, size = np.random.default_rng(batch.seed), batch.images.shape[2:]
+    truths = checked_truths(batch.truths, batch.images, net.head.classes)
+    _given(net, batch.proposals, batch.images)
+    res4, top = net.maps(tape, batch.images)
+    values, proposals = [], batch.proposals
+    if net.rpn is not None:
+        maps = net.rpn(tape, res4)
+        values.append(rpn_loss(net.rpn, tape, maps, batch, rng, **(of_rpn or {})))
+        if proposals is None:
+            settings = {"before": 12000, "after": 2000, **(proposing or {})}
+            proposals = [found.boxes for found in propose(net.rpn, maps, size, **settings)]
+    assert proposals is not None
+    drawn = sampled(rng, proposals, truths, size, **options)
+    return total(tape, *values, roi_loss(net, tape, top, drawn))
+
+
+def roi_loss(net: TwoStage, tape: Tape, top: Array, drawn: Sampled) -> Array:
+    """Softmax loss over all RoIs + smooth L1 of the deltas of their classes over those of objects.
+
+    Both are divided by the number of RoIs (Girshick 2015).
+    """
+    xp = namespace(top)
+    scores, deltas = net.head(tape, top, xp.asarray(drawn.rois, top.dtype))
+    of_classes = tape.softmax_loss(scores, xp.asarray(drawn.labels))
+    if deltas is None:
+        return of_classes
+    D = deltas.shape[1] // 4
+    targets, weight = np.zeros((2, len(drawn.labels), D, 4))
+    near = np.flatnonzero(drawn.labels > 0)
+    at = np.minimum(drawn.labels[near], D - 1)
+    targets[near, at], weight[near, at] = drawn.targets[near], 1
+    given = (xp.asarray(a.reshape(deltas.shape), deltas.dtype) for a in (targets, weight))
+    return total(tape, of_classes, tape.smooth_l1(deltas, *given))
+
+
+def _given(net: TwoStage, proposals: Sequence[Array] | None, images: Array) -> None:
+    """Refuses where proposals have to come from nowhere, or are of other images."""
+    if proposals is None and net.rpn is None:
+        raise ValueError("proposals is None, and the network has no RPN that makes them")
+    if proposals is not None and len(proposals) != len(images):
+        raise ValueError(f"there are proposals of {len(proposals)} images, expected {len(images)}")
+
+
+def predict(
+    net: TwoStage, images: Array, proposals: Sequence[Array] | None = None, *, again: int = 0,
+    ops: Any = None, **proposing: Any,
+) -> list[Predicted]:  # fmt: skip
+    """Probabilities and boxes of the proposals R_n 4 of each image, without keeping activations.
+
+    proposals  None: those of the network's RPN, with options of `rpn.propose`
+    again      how many times the boxes that come out are taken for proposals and judged too, as in
+               the iterative localisation of Gidaris and Komodakis 2015; all rounds are returned
+    ops        as of `Tape`
+    """
+    if again < 0:
+        raise ValueError(f"again is {again}, expected 0 or more")
+    _given(net, proposals, images)
+    tape = Tape(ops=ops)
+    res4, top = net.maps(tape, images)
+    if proposals is None:
+        assert net.rpn is not None
+        found = propose(net.rpn, net.rpn(tape, res4), images.shape[2:], **proposing)
+        proposals = [each.boxes for each in found]
+    rounds = []
+    for _ in range(again + 1):
+        rounds.append(_judged(net, tape, top, proposals, images.shape[2:]))
+        proposals = [_moved(each) for each in rounds[-1]]
+    return [joined(each) for each in zip(*rounds, strict=True)]
+
+
+def _judged(
+    net: TwoStage, tape: Tape, top: Array, proposals: Sequence[Array], size: Any
+) -> list[Predicted]:
+    """The head's answer for the proposals of each image."""
+    rois = rois_of(proposals, size)
+    scores, deltas = net.head(tape, top, namespace(top).asarray(rois, top.dtype))
+    scores = probabilities(on_cpu(scores))
+    deltas = np.zeros((len(rois), 4)) if deltas is None else on_cpu(deltas)
+    sets = deltas.reshape(len(rois), deltas.shape[1] // 4, 4)
+    found = np.stack(
+        [boxes.decode(rois[:, 1:], sets[:, d], size) for d in range(sets.shape[1])], axis=1
+    )
+    ends = np.cumsum([len(each) for each in proposals])
+    cut = zip(np.split(scores, ends)[:-1], np.split(found, ends)[:-1], strict=True)
+    return [Predicted(*each) for each in cut]
+
+
+def _moved(predicted: Predicted) -> Array:
+    """The box of each RoI's surest class that is no background; those that are empty left out."""
+    found = predicted.of_class(predicted.scores[:, 1:].argmax(axis=1) + 1)
+    return found[np.all(found[:, 2:] > found[:, :2], axis=1)]
+
+
+def detect(
+    net: TwoStage, images: Array, proposals: Sequence[Array] | None = None, *, again: int = 0,
+    ops: Any = None, proposing: Mapping[str, Any] | None = None, **options: Any,
+) -> list[dict[int, Detections]]:  # fmt: skip
+    """`predict`, then `detections.detections` of each image, with its options.
+
+    The iterative box average of Table 5 is again=1, average=0.5.
+    """
+    found = predict(net, images, proposals, again=again, ops=ops, **(proposing or {}))
+    return [detections(each, **options) for each in found]
