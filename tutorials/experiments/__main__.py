@@ -46,4 +46,7 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (RuntimeError, ValueError) as error:  # a folder in use, a run that diverged
+        raise SystemExit(f"experiments: {error}") from None
