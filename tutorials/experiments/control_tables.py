@@ -43,7 +43,7 @@ _freedom = Section(
     MIOU, claims=(
         _better("active convolution", "deformable",
                 "offsets that depend on the picture are what helps, not free places alone"),
-        _better("wider", "deformable", "it is not the number of parameters"),
+        _better("wider", "deformable", "it is not the number of parameters alone"),
         _better("dilation 1", "deformable", "it is not the dilation that offsets start from"),
     ),
 )  # fmt: skip

@@ -772,6 +772,6 @@ exercises.check("bin_offset_gradient", bin_offset_gradient)
 # * Position-sensitive pooling gives each bin a map of its own; the vote is the mean over the bins.
 # * y comes first here, and x in the authors' RoI operator.
 #
-# **Next:** the same formulas where speed counts: [notebook 11](11_the_same_kernels_on_a_gpu.ipynb)
-# writes them as kernels for a GPU. Or read `reference/roi_points.py`, the three rules on one axis,
+# **Next:** networks that learn with these layers: [notebook 8](08_a_small_deeplab.ipynb) trains a
+# small DeepLab. Or read `reference/roi_points.py`, the three rules on one axis,
 # then `reference/roi_bins.py`, where each bin is a row of a sparse matrix.
