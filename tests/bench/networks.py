@@ -1,14 +1,19 @@
 """How long a training step of a small network takes: `make bench-networks`.
 
 The network is the smallest of the tutorials: three residual blocks, 16 pictures of 64 x 64, Adam,
-one thread (a second one of OpenBLAS makes maps this small slower). Times are medians of `--rounds`
-steps, plain and deformable in turn. The results go to `results/networks.json`.
+one thread (a second one of OpenBLAS makes maps this small slower), and glibc keeps the memory of
+large arrays, as in `tutorials/experiments/pool.py`. Times are medians of `--rounds` steps, plain
+and deformable in turn. The results go to `results/networks.json`.
 """
 
 import os
+import sys
 
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+SET = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+SET |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
+if __name__ == "__main__" and not SET.items() <= os.environ.items():  # glibc reads it at the start
+    os.execve(sys.executable, [sys.executable, "-m", "bench.networks", *sys.argv[1:]],
+              os.environ | SET)  # fmt: skip
 
 import argparse  # noqa: E402
 import json  # noqa: E402

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
-import torchvision
 
-from deformable_convnets.reference.networks import Tape, imported, layers, resnet
+REASON = "torch is in no extra; `make test-torch` installs it"
+torch = pytest.importorskip("torch", reason=REASON)
+torchvision = pytest.importorskip("torchvision", reason=REASON)
+
+from deformable_convnets.reference.networks import Tape, imported, layers, resnet  # noqa: E402
 
 RNG = np.random.default_rng(0)
 

@@ -70,5 +70,5 @@ def measured(net: Any, run: Run) -> dict[str, Any]:
             total, count = right.get(place, (0, 0))
             right[place] = total + int(hits.sum()), count + hits.size
         dilations.add(tape.offsets, places)
-    found = {place: total / max(count, 1) for place, (total, count) in right.items()}
+    found = {place: total / count if count else None for place, (total, count) in right.items()}
     return {"miou": metrics.mean_iou(matrix), "right": found, "dilations": dilations.summary()}
