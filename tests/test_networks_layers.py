@@ -88,6 +88,8 @@ def test_a_layer_that_is_no_plain_convolution():
     for path in ("head", "second", "second.1", "nothing", "first.weight"):
         with pytest.raises(ValueError, match=f"'{path}' is not a plain convolution"):
             layers.deformable(net(), [path])
+    with pytest.raises(TypeError, match=r"layers is 'first', expected paths: \['first'\]"):
+        layers.deformable(net(), "first")
     made = layers.deformable(net(), ["first"])
     with pytest.raises(ValueError, match="'first' is not a plain convolution"):
         layers.deformable(made, ["first"])

@@ -177,6 +177,13 @@ def test_what_is_no_class_and_no_box():
         metrics.overlaps(boxes(), np.zeros((2, 5)))
 
 
+def test_lists_of_other_lengths_and_no_threshold():
+    with pytest.raises(ValueError, match=r"there are 2 detections, 1 truths, threshold 0\.5"):
+        average_precision(FOUND, TRUTH[:1], 0.5)
+    with pytest.raises(ValueError, match=r"threshold 50; expected .* from 0 to 1"):
+        average_precision(FOUND, TRUTH, 50)
+
+
 @pytest.mark.parametrize("scores", [np.array([0.5]), np.array([0.5, np.nan])])
 def test_scores_without_boxes_and_without_order(scores):
     found = [Detections(boxes((0, 0, 9, 9), (1, 1, 9, 9)), scores)]

@@ -103,6 +103,15 @@ def test_a_checkpoint_of_another_network(tmp_path):
     save(file, new())
     with pytest.raises(ValueError, match="was written with Adam, expected the same"):
         load(file, new(optimisers.SGD))
+    state, before = new(), bits(new())
+    state.rng = np.random.Generator(np.random.MT19937(0))
+    with pytest.raises(ValueError, match="written with PCG64, expected the same, not MT19937"):
+        load(file, state)
+    assert bits(state) == before  # nothing was overwritten
+    with pytest.raises(ValueError, match="every is 0, expected 1 or more"):
+        run(new(), 2, every=0)
+    with pytest.raises(FileNotFoundError, match="in a folder that is not there"):
+        run(new(), 2, checkpoint=tmp_path / "nowhere" / "run.npz")
     other = new()
     other.net.head.bias = np.zeros(5, np.float32)
     with pytest.raises(ValueError, match=r"head.bias has shape \(3,\), expected \(5,\)"):

@@ -166,10 +166,13 @@ def deformable(net: Any, layers: Sequence[str], *, offset_groups: int = 1) -> An
     Their branches are zero (section 2.3), so the copy computes what the network computes.
     layers         paths, as in the names of `parameters`: ["res5b", "res5c", "head.pool"]
     offset_groups  of convolutions; RoI layers have `class_groups`
-    Raises ValueError for a path that is no plain convolution or RoI pooling of the network. Those
-    are the layers whose own class has a method deformed(offset_groups, like), which returns the
-    deformable layer; `like` is an array of the network, for layers without one.
+    Raises TypeError for a string in place of paths, ValueError for a path that is no plain
+    convolution or RoI pooling of the network. Those are the layers whose own class has a method
+    deformed(offset_groups, like), which returns the deformable layer; `like` is an array of the
+    network, for layers without one.
     """
+    if isinstance(layers, str):
+        raise TypeError(f"layers is {layers!r}, expected paths: [{layers!r}]")
     net = copy.deepcopy(net)
     like = next(iter(arrays(net).values()), np.zeros(0, np.float32))
     for path in layers:

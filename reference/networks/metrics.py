@@ -86,6 +86,11 @@ def average_precision(
     total = sum(int(_within(boxes, area).sum()) for boxes in truths)
     if total == 0:
         return float("nan")
+    if len(detections) != len(truths) or not 0 < threshold <= 1:
+        raise ValueError(
+            f"there are {len(detections)} detections, {len(truths)} truths, threshold {threshold};"
+            " expected as many of both, one for each image, and a threshold from 0 to 1"
+        )
     pairs = list(zip(detections, truths, strict=True))
     for i, d in enumerate(detections):
         call = checks.Call(boxes=d.boxes, scores=d.scores)

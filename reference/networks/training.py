@@ -63,6 +63,10 @@ def train(
     Raises Diverged where the loss is not finite, in all processes of the run; the checkpoint is
     then that of the steps before.
     """
+    if every < 1:
+        raise ValueError(f"every is {every}, expected 1 or more")
+    if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
+        raise FileNotFoundError(f"checkpoint is {checkpoint}, in a folder that is not there")
     group = communicator if communicator is not None and communicator.size > 1 else None
     if checkpoint is not None:
         parallel.together(group, partial(_resume, checkpoint, state), ValueError)
@@ -186,10 +190,12 @@ def load(path: str | Path, state: State) -> None:
     own = {f"net {name}": a for name, a in arrays(state.net).items()}
     _same(path, {n: a.shape for n, a in own.items()},
           {n: a.shape for n, a in kept.items() if n.startswith("net ")})  # fmt: skip
-    if told["optimiser"] != type(state.optimiser).__name__:
-        raise ValueError(
-            f"{path} was written with {told['optimiser']}, expected the same optimiser"
-        )
+    own_kinds = type(state.optimiser).__name__, state.rng.bit_generator.state["bit_generator"]
+    for kind, given in zip(
+        (told["optimiser"], told["rng"]["bit_generator"]), own_kinds, strict=True
+    ):
+        if kind != given:
+            raise ValueError(f"{path} was written with {kind}, expected the same, not {given}")
     for name, a in own.items():
         a[...] = kept[name]
     state.optimiser.state.clear()

@@ -28,8 +28,8 @@ def main() -> None:
         from experiments import plots  # Matplotlib, when the runs are done
 
         plots.save(told, folder / f"{name}.png")
-        if folder == RESULTS:
-            page.write()
+    if folder == RESULTS:
+        page.write()
 
 
 def arguments() -> argparse.Namespace:
@@ -37,16 +37,24 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="experiments", description=__doc__)
     parser.add_argument("names", nargs="+", choices=list(TABLES), metavar="NAME",
                         help=" ".join(TABLES))  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="seconds: says only that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, less than a minute: says only that it works"
+    )
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--runs", type=Path, default=RUNS, help="checkpoints and finished runs")
     parser.add_argument("--results", type=Path, help="where the table and its picture go")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in ("seeds", "processes"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} is {getattr(options, name)}, expected 1 or more")
+    return options
 
 
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        raise SystemExit("experiments: interrupted; the same command goes on from here") from None
     except (RuntimeError, ValueError) as error:  # a folder in use, a run that diverged
         raise SystemExit(f"experiments: {error}") from None

@@ -15,6 +15,7 @@ def summary(table: Table, results: Mapping[Run, Any], seeds: int, quick: bool) -
     return {
         "name": table.name, "title": table.title, "quick": quick, "seeds": seeds,
         "trained": _trained([results[run] for run in table.runs(seeds, quick)]),
+        "minutes": _minutes([results[run] for run in table.runs(seeds, quick)]),
         "sections": [_section(s, results, seeds, quick) for s in table.sections],
         "notes": list(table.notes),
     }  # fmt: skip
@@ -23,6 +24,12 @@ def summary(table: Table, results: Mapping[Run, Any], seeds: int, quick: bool) -
 def _trained(found: list[Any]) -> dict[str, list[Any]]:
     """With what the runs were trained: every value that there was, most often one."""
     return {key: sorted({r["trained"][key] for r in found}) for key in found[0]["trained"]}
+
+
+def _minutes(found: list[Any]) -> float:
+    """Of training, all runs one after another; those that were resumed are left out."""
+    steps = ((r["seconds_per_step"] or 0, r["settings"]["iterations"]) for r in found)
+    return sum(seconds * count for seconds, count in steps) / 60
 
 
 def _section(section: Section, results: Mapping[Run, Any], seeds: int, quick: bool) -> dict:
@@ -100,13 +107,16 @@ def _table(section: dict[str, Any]) -> list[str]:
     paper = list(dict.fromkeys(name for row in section["rows"] for name in row["paper"]))
     own = section["columns"]
     timed = len({row["ms_per_image"] for row in section["rows"]}) > 1  # else rows of one run
-    head = [section["title"], *own, *(f"paper: {name}" for name in paper), *["ms/image"] * timed]
+    kept = ["parameters", "steps", "ms/image"] if timed else []
+    head = [section["title"], *own, *(f"paper: {name}" for name in paper), *kept]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in section["rows"]:
         cells = [shown(row["values"][c], section["unit"]) for c in own]
         cells += [str(row["paper"].get(name, "")) for name in paper]
         ms = row["ms_per_image"]
-        cells += ["-" if ms is None else f"{ms:.1f}"] * timed
+        if timed:
+            cells += [f"{row['parameters']:,}", str(row["iterations"])]
+            cells.append("-" if ms is None else f"{ms:.0f}")
         lines.append("| " + " | ".join([row["label"], *cells]) + " |")
     return lines
 
@@ -120,7 +130,8 @@ def shown(spread: dict[str, Any], unit: str) -> str:
 
 
 def _claim(told: dict[str, Any]) -> str:
-    return f"- {told['says']}: {judged(told)} (in {told['seeds']} of {told['of']} seeds)"
+    order = f"the claimed order in {told['seeds']} of {told['of']} seeds"
+    return f"- {told['says']}: {judged(told)} ({order})"
 
 
 def judged(told: dict[str, Any]) -> str:

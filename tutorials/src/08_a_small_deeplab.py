@@ -239,7 +239,7 @@ assert np.abs(second - first)[10:].mean() < np.abs(np.diff(first))[10:].mean() /
 #
 # ## A checkpoint that resumes to the same bits
 #
-# Full runs take a minute each and a table has fifteen of them, so they get interrupted. What a run
+# Full runs take a minute each and a table has fifteen of them or more, so they get interrupted. What a run
 # will do next is decided by its weights, by what the optimiser remembers, by the random numbers and
 # by how far it is. A checkpoint has all four. Six steps at once, and three, a checkpoint, and three
 # more by a network that was made anew:
@@ -583,7 +583,7 @@ assert np.array_equal(stacked_points(centre, atrous).mean(axis=(0, 1, 2)), centr
 # with its control:
 #
 # * **More time.** A deformable step takes longer. So: a *long* run of 2.5 times the iterations, plain and
-#   deformable. The long plain one takes about as long as the shorter deformable one.
+#   deformable. The long plain one takes a little longer than the shorter deformable one.
 # * **More weights.** A *wider* plain network, with about as many weights.
 # * **More freedom.** *Active convolution* learns one offset for each tap, the same everywhere: a
 #   better fixed grid.
@@ -609,7 +609,7 @@ show(fig)
 
 # %% [markdown]
 # **How much of it is speed of learning?** The gap between plain and deformable after the usual
-# iterations, and after a long run of both: what is gone by then was a head start. What *equal time* means is
+# iterations, and after a long run of both: what is gone by then was a head start, or both come near what can be reached. What *equal time* means is
 # measured as well, by the steps of these runs.
 
 # %%
@@ -619,7 +619,7 @@ early, late = miou["deformable"] - miou["plain"], miou["deformable long"] - miou
 equal_time = miou["deformable"] - miou["plain long"]
 ms = {row["label"]: row["ms_per_image"] for row in length["rows"]}
 longer = ms["deformable long"] / ms["plain long"]
-print(f"gap at equal iterations {early:+.1f}, at about equal time {equal_time:+.1f}, ", end="")
+print(f"gap at equal iterations {early:+.1f}, at a little more time for the plain one {equal_time:+.1f}, ", end="")
 print(f"after a long run of both {late:+.1f}")
 print(f"speed of learning: {1 - late / early:.0%} of the gap at equal iterations")
 print(f"a deformable step took {longer:.1f} times as long as a plain one")
@@ -632,7 +632,7 @@ for name in [name for name in gains if name not in ("plain", "deformable")]:
     print(f"{name}: {gains[name] - gains['plain']:+.1f} over plain, {share:.0%} of the gap")
 
 # %% [markdown]
-# The first lines say how much of Table 1 is a head start here: deformable layers let these small
+# The first lines say how much of Table 1 may be a head start here: deformable layers let these small
 # networks learn in fewer steps, and what is left after a long run is what they can do besides. The
 # lines below them say how much of the gap something simpler closes. The paper trains all its networks
 # equally long and has no such rows, so it cannot tell how much of its own gaps is speed or size.
