@@ -1,10 +1,7 @@
 """The exercises of notebook 9: what is wrong is named, and the hidden problems show it."""
 
-import zlib
-
-import numpy as np
 import pytest
-from tutorial_files import helper, spoilt
+from tutorial_files import helper, hidden_problems, spoilt
 
 WRONG = {  # solution, what is put in place of what, and what the check then has to say
     "no log": ("box_targets", "np.log(size / side)", "size / side", "the logarithm forgotten"),
@@ -56,20 +53,14 @@ def test_a_spoilt_solution_is_diagnosed(case):
     assert words in helper("exercises").verdict(name, spoilt(name, right, wrong))
 
 
-def problems(name):
-    exercise = helper("exercises").EXERCISES[name]
-    seeds = (zlib.crc32(f"{name} {i}".encode()) for i in range(exercise.problems))
-    return [exercise.problem(np.random.default_rng(seed)) for seed in seeds]
-
-
 def test_the_hidden_problems_meet_what_their_exercise_is_about():
     overlaps = helper("exercises.detecting").overlaps
-    for a, b in problems("overlap_table"):
+    for a, b in hidden_problems("overlap_table"):
         assert a.shape != b.shape
         assert (overlaps(a, b) == 0).any()
         assert (overlaps(a, b) == 1).any()
-    for found, _, threshold in problems("kept_boxes"):
+    for found, _, threshold in hidden_problems("kept_boxes"):
         assert (overlaps(found, found) == threshold).any()
-    for right, scores, total in problems("all_point_ap"):
+    for right, scores, total in hidden_problems("all_point_ap"):
         assert not right[scores.argmax()]
         assert total > right.sum()

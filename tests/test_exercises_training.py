@@ -1,10 +1,8 @@
 """The exercises of notebook 8: what is wrong is named, and the hidden problems show it."""
 
-import zlib
-
 import numpy as np
 import pytest
-from tutorial_files import helper, spoilt
+from tutorial_files import helper, hidden_problems, spoilt
 
 WRONG = {  # solution, what is put in place of what, and what the check then has to say
     "no union": ("mean_iou", "(right[there] / union[there]).mean()",
@@ -69,15 +67,8 @@ def test_a_spoilt_solution_is_diagnosed(case):
     assert words in helper("exercises").verdict(name, spoilt(name, right, wrong))
 
 
-def problems(name):
-    """The hidden problems of `verdict`."""
-    exercise = helper("exercises").EXERCISES[name]
-    seeds = (zlib.crc32(f"{name} {i}".encode()) for i in range(exercise.problems))
-    return [exercise.problem(np.random.default_rng(seed)) for seed in seeds]
-
-
 def test_every_matrix_has_a_class_that_is_not_there_and_one_that_is_invented():
-    for (matrix,) in problems("mean_iou"):
+    for (matrix,) in hidden_problems("mean_iou"):
         there, given = matrix.sum(axis=1) > 0, matrix.sum(axis=0) > 0
         for labelled, predicted in ((False, False), (True, False), (False, True)):
             assert ((there == labelled) & (given == predicted)).sum() == 1
@@ -85,7 +76,7 @@ def test_every_matrix_has_a_class_that_is_not_there_and_one_that_is_invented():
 
 def test_the_pictures_lack_one_class_and_their_dilations_differ():
     solution = helper("solutions").solution("dilation_by_class")
-    for offset, labels in problems("dilation_by_class"):
+    for offset, labels in hidden_problems("dilation_by_class"):
         found = solution(offset, labels)
         assert np.isnan(found).sum() == 1
         assert np.nanstd(found) > 0.1
@@ -93,12 +84,12 @@ def test_the_pictures_lack_one_class_and_their_dilations_differ():
 
 
 def test_rates_are_asked_for_on_both_sides_of_the_step():
-    asked = {3 * i - 2 * n for _, i, n, *_ in problems("learning_rate")}
+    asked = {3 * i - 2 * n for _, i, n, *_ in hidden_problems("learning_rate")}
     assert {0, -3} <= asked
 
 
 def test_means_and_seeds_do_not_always_agree():
     solution = helper("solutions").solution("ordered")
-    verdicts = {solution(*args) for args in problems("ordered")}
+    verdicts = {solution(*args) for args in hidden_problems("ordered")}
     assert {holds for holds, _ in verdicts} == {True, False}
     assert any(holds and count < 4 for holds, count in verdicts)

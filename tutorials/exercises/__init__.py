@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from . import detecting, gpu, layers, learning, receptive, roi, sampling, training
+from . import counting, detecting, gpu, layers, learning, receptive, roi, sampling, training
 from .calls import Trouble, call, described
 from .grading import a_value, complaint
 
-MODULES = sampling, layers, roi, receptive, learning, training, detecting, gpu
+MODULES = sampling, layers, roi, receptive, learning, training, detecting, counting, gpu
 EXERCISES = {name: exercise for m in MODULES for name, exercise in m.EXERCISES.items()}
 
 

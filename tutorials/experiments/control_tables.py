@@ -29,7 +29,8 @@ _training = Section(
     ),
     MIOU, claims=(
         _better("plain", "deformable", "equal iterations: deformable is better"),
-        _better("plain long", "deformable", "plain in somewhat more time, 2.5 times the steps: deformable is better"),
+        _better("plain long", "deformable",
+                "plain in somewhat more time, 2.5 times the steps: deformable is better"),
         _better("plain long", "deformable long", "a long run of both: deformable is better"),
     ),
 )  # fmt: skip

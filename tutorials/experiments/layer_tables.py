@@ -140,6 +140,6 @@ table3_upper = Table(
         _sweep(Run(size=96), {"mIoU": "miou"} | SIZES, "mIoU"),
         _sweep(Run(**DETECTION), AP, "AP@0.7"),
     ),
-    (SYNTHETIC, EQUAL, SPEED, PROPOSALS, "The map has 24 x 24 cells of 4 pixels, the detector's 16 x 16:"
-     " dilations of 6 and more would leave them."),
+    (SYNTHETIC, EQUAL, SPEED, PROPOSALS, "The map has 24 x 24 cells of 4 pixels, the detector's"
+     " 16 x 16: dilations of 6 and more would leave them."),
 )  # fmt: skip

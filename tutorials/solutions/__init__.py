@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 # The last one needs Numba.
-MODULES = ("layers", "roi", "receptive", "learning", "training", "detecting", "gpu")
+MODULES = ("layers", "roi", "receptive", "learning", "training", "detecting", "counting", "gpu")
 
 
 def solution(name: str) -> Callable[..., Any]:

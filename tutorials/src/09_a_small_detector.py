@@ -370,7 +370,9 @@ for column in ours:
 loose, strict = printed["both"]
 add = {c: printed["deformable RoI pooling"][c] - printed["plain"][c] for c in (loose, strict)}
 assert np.isclose(add[loose], 0.2) and np.isclose(add[strict], 4.5)
-gain = [measured["deformable RoI pooling"][c]["mean"] - measured["plain"][c]["mean"] for c in ours[:3]]
+gain = [
+    measured["deformable RoI pooling"][c]["mean"] - measured["plain"][c]["mean"] for c in ours[:3]
+]
 assert 0.05 < gain[0] < gain[1] < gain[2]
 
 # %% [markdown]
@@ -831,5 +833,5 @@ exercises.check("kept_boxes", kept_boxes)
 # * In a position-sensitive head each bin reads its own map, and the mean of the bins is the vote.
 # * Which of the paper's claims hold for this small detector, in how many seeds, and which do not.
 #
-# **Next:** all of this runs on a CPU. [Notebook 11](11_the_same_kernels_on_a_gpu.ipynb) writes the
-# same sampling as kernels for a GPU.
+# **Next:** these networks are small. [Notebook 10](10_counting.ipynb) counts those of the paper, at
+# full size, beside its Tables 4, 6 and 7.
