@@ -190,6 +190,11 @@ def test_the_page_has_the_numbers_of_the_results():
         assert (told["quick"], told["seeds"]) == (False, 3)
         assert all(told["trained"]["commit"])
         assert path.with_suffix(".png").exists()
+        table = tables.TABLES[path.stem]
+        assert told["notes"] == list(table.notes)
+        for kept, section in zip(told["sections"], table.sections, strict=True):
+            assert kept["title"] == section.title
+            assert [c["says"] for c in kept["claims"]] == [c.says for c in section.claims]
 
 
 def test_a_number_that_is_changed_is_seen(tmp_path):
