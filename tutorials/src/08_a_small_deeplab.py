@@ -619,10 +619,7 @@ early, late = miou["deformable"] - miou["plain"], miou["deformable long"] - miou
 equal_time = miou["deformable"] - miou["plain long"]
 ms = {row["label"]: row["ms_per_image"] for row in length["rows"]}
 longer = ms["deformable long"] / ms["plain long"]
-print(
-    f"gap at equal iterations {early:+.1f}, at a little more time for the plain one {equal_time:+.1f}, ",
-    end="",
-)
+print(f"gap at equal iterations {early:+.1f}, plain trained longer {equal_time:+.1f}, ", end="")
 print(f"after a long run of both {late:+.1f}")
 print(f"speed of learning: {1 - late / early:.0%} of the gap at equal iterations")
 print(f"a deformable step took {longer:.1f} times as long as a plain one")
