@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from deformable_convnets.reference.networks import Tape, layers
+from deformable_convnets.reference.networks import (
+    Tape,
+    layers,
+    metrics,
+    optimisers,
+    training,
+    two_stage,
+)
 from deformable_convnets.reference.networks.anchors import Anchors, Truths
 from deformable_convnets.reference.networks.layers import Conv2d
 from deformable_convnets.reference.networks.rpn import Batch
@@ -99,6 +106,23 @@ def assert_gradients(net, loss, batch, gradients=None):
         found = float((gradients[name] * v).sum())
         assert abs(found) > 1e-6, name  # far above what is forgiven
         assert abs(near - found) <= abs(far - near) + 1e-8, name
+
+
+def assert_learns(net, drawn, rate):
+    """Forty steps of a detector on one batch: its loss falls, and it finds what it has learnt."""
+    adam = optimisers.Adam(multipliers={"*branch.*": 0.1})
+    state = training.train(
+        training.State(net, adam, np.random.default_rng(0)),
+        lambda rng: drawn._replace(seed=rng.integers(2**32)), two_stage.loss,
+        iterations=40, rate=lambda i: rate,
+    )  # fmt: skip
+    assert np.mean(state.losses[-5:]) < np.mean(state.losses[:3]) / 3
+    assert {a.dtype.name for a in layers.parameters(net).values()} == {"float32"}
+    for options in ({}, {"again": 1, "average": 0.5, "most": 5}):
+        found = two_stage.detect(net, drawn.images, drawn.proposals, least=0.5, **options)
+        for each, truths in zip(found, drawn.truths, strict=True):
+            for box, kind in zip(truths.boxes, truths.kinds, strict=True):
+                assert metrics.overlaps(each[kind].boxes, box[None]).max(initial=0) >= 0.5
 
 
 class Zeros:

@@ -93,3 +93,5 @@ def test_errors():
         scene(np.random.default_rng(0), radius=(9, 4))
     with pytest.raises(ValueError, match=r"radius is \(40, 50\)"):
         scene(np.random.default_rng(0), radius=(40, 50))
+    with pytest.raises(ValueError, match="count is 0, expected 1 or more"):
+        batch(np.random.default_rng(0), 0)

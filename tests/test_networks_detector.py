@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from small_detector import drawn, empty_scene, new, scenes
+from small_stages import assert_gradients
 
 from deformable_convnets.reference.networks import (
     Tape,
@@ -25,24 +26,6 @@ def gradients_of(net, batch):
     return tape.gradients(detector.loss(net, tape, batch))
 
 
-def assert_gradients(net, batch, gradients):
-    """Along a random direction of each parameter, by two central differences (see operators)."""
-    rng, h = np.random.default_rng(4), 2.0**-18
-    for name, w in layers.parameters(net).items():
-        v, kept = rng.normal(size=w.shape), w.copy()
-
-        def along(t, w=w, v=v, kept=kept):
-            w[...] = kept + t * v
-            value = float(detector.loss(net, Tape(), batch))
-            w[...] = kept
-            return value
-
-        near, far = ((along(s) - along(-s)) / (2 * s) for s in (h, 2 * h))
-        found = float((gradients[name] * v).sum())
-        assert abs(found) > 1e-5, name  # far above what is forgiven
-        assert abs(near - found) <= abs(far - near) + 1e-9, name
-
-
 @every_head
 @pytest.mark.parametrize("deformed", [False, True])
 def test_gradients_of_the_whole_loss(head, deformed):
@@ -52,7 +35,7 @@ def test_gradients_of_the_whole_loss(head, deformed):
     gradients = gradients_of(net, batch)
     branches = {name.rsplit(".", 2)[0] for name in gradients if ".branch." in name}
     assert branches == ({*detector.roi_layers(net), "res5c"} if deformed else set())
-    assert_gradients(net, batch, gradients)
+    assert_gradients(net, detector.loss, batch, gradients)
 
 
 @every_head
@@ -77,7 +60,7 @@ def test_another_loss_is_seen(head):
         tape = Tape(layers.parameters(net))
         gradients = tape.gradients(wrong(net, tape, batch))
         with pytest.raises(AssertionError):
-            assert_gradients(net, batch, gradients)
+            assert_gradients(net, detector.loss, batch, gradients)
 
 
 @every_head
@@ -252,3 +235,12 @@ def test_errors():
         wrong = Batch(image, np.array([roi], float), np.array([0]), np.zeros((1, 4)))
         with pytest.raises(ValueError, match=said):
             detector.loss(net, Tape(), wrong)
+
+
+@every_head
+def test_no_images(head):
+    """Nothing in, nothing out; but nothing to learn from is an error."""
+    net = new(head, (), np.float32)
+    assert detector.detect(net, np.zeros((0, 1, 64, 64), np.float32), []) == []
+    with pytest.raises(ValueError, match="there are no scenes, expected 1 or more"):
+        detector.batch(np.random.default_rng(0), [])

@@ -263,6 +263,14 @@ def test_windows_of_one_tap_are_copied():
     assert not np.shares_memory(primitives.max_pool2d(x, 1, 1), x)
 
 
+def test_a_sum_of_losses_is_an_array():
+    """NumPy makes a number of it, which no tape could find again."""
+    loss = np.array(1.5)
+    for total in (primitives.add(loss, loss), primitives.add(primitives.add(loss, loss), loss)):
+        assert isinstance(total, np.ndarray)
+        assert total.shape == ()
+
+
 def test_padding_never_wins():
     """Even where all of a window is -inf: the gradient stays in the map."""
     x = np.full((1, 1, 2, 2), -np.inf)

@@ -19,6 +19,7 @@ from numpy import ndarray as Array
 
 from . import boxes
 from .boxes import Assigned
+from .detections import on_cpu, probabilities
 from .door import namespace
 from .layers import Linear, conv, linear
 from .metrics import Detections, overlaps
@@ -91,7 +92,7 @@ class Detector(Trunk):
 
     def __call__(self, tape: Tape, images: Array, rois: Array) -> tuple[Array, Array]:
         if rois.shape[1:] == (5,):  # else the operators refuse them
-            boxes.checked("boxes of rois", _on_cpu(rois)[:, 1:], images.shape[2:])
+            boxes.checked("boxes of rois", on_cpu(rois)[:, 1:], images.shape[2:])
         rois = namespace(images).asarray(rois, images.dtype)
         return self.head(tape, self.features(tape, images), rois)
 
@@ -193,17 +194,12 @@ def predict(
         raise ValueError(f"there are proposals of {len(proposals)} images, expected {len(images)}")
     size = images.shape[2:]
     rois = rois_of(proposals, size)
-    scores, deltas = (_on_cpu(a) for a in net(Tape(ops=ops), images, rois))
-    power = np.exp(scores - scores.max(axis=1, keepdims=True))
-    scores = power / power.sum(axis=1, keepdims=True)
+    scores, deltas = (on_cpu(a) for a in net(Tape(ops=ops), images, rois))
+    scores = probabilities(scores)
     ends = np.cumsum([len(each) for each in proposals])
     found = boxes.decode(rois[:, 1:], deltas, size)
     cut: Iterable[Any] = zip(np.split(scores, ends)[:-1], np.split(found, ends)[:-1], strict=True)
     return [Predicted(*each) for each in cut]
-
-
-def _on_cpu(a: Any) -> Array:
-    return a.get() if hasattr(a, "get") else a
 
 
 def detections(
