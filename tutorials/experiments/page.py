@@ -30,7 +30,9 @@ seeds are too; it is "not clear" if the means are and most seeds are not.
 
 `ms/image` is a training step for one picture, with one thread, on a machine that trained two
 networks at once and did other work beside: it may be off by half. "+" behind a commit: with changes
-that were not committed yet.
+that were not committed yet. Results did not say their commit at first: 72f6fb6+ and f715447+ were
+filled in later, from when the processes began, and so were the step times of three deformable
+layers on `scale` and `structured`, from the tables that had measured them.
 
 Notebooks [8](../08_a_small_deeplab.ipynb) and [9](../09_a_small_detector.ipynb) say what they mean.
 """
