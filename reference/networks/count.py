@@ -29,7 +29,7 @@ HOW = ("with fc", "without fc", "with fc, without norms")
 
 class Row(NamedTuple):
     """A network of Table 4: how it is built, its RoI layers, and the paper's millions of plain and
-    deformable parameters, and seconds of net forward ([mem]: not verified a second time)."""
+    deformable parameters, and seconds of net forward (from memory, not verified again)."""
 
     name: str
     make: Callable[[Any], Any]
@@ -175,7 +175,7 @@ def lines(size: tuple[int, int] = SIZE) -> Iterator[str]:
     yield f"{'ResNet-101, res5':24}{alone / 1e9:9.1f}"
     for row in ROWS:
         yield _of_work(row, multiply_adds(row, size))
-    yield "The seconds are [mem], not verified a second time; 19 classes: a larger image."
+    yield "The seconds of Table 4 are from memory, not verified again; 19 classes: a larger image."
     yield ""
     yield from _tables_6_and_7()
 
