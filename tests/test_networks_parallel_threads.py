@@ -126,6 +126,9 @@ def test_only_the_first_rank_writes(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_that_cannot_be_written_or_read(tmp_path):
+    for error in errors(lambda c: run(c, checkpoint=tmp_path / "no folder" / "run.npz"), 2):
+        assert isinstance(error, ValueError)  # on all ranks: none waits for another
+        assert "in a folder that is not there" in str(error)
     long = tmp_path / f"{'a' * 248}.npz"  # and its temporary name is too long
     for error in errors(lambda c: run(c, checkpoint=long), 2):
         assert isinstance(error, OSError)

@@ -110,7 +110,7 @@ def test_a_checkpoint_of_another_network(tmp_path):
     assert bits(state) == before  # nothing was overwritten
     with pytest.raises(ValueError, match="every is 0, expected 1 or more"):
         run(new(), 2, every=0)
-    with pytest.raises(FileNotFoundError, match="in a folder that is not there"):
+    with pytest.raises(ValueError, match="in a folder that is not there"):
         run(new(), 2, checkpoint=tmp_path / "nowhere" / "run.npz")
     other = new()
     other.net.head.bias = np.zeros(5, np.float32)

@@ -65,8 +65,6 @@ def train(
     """
     if every < 1:
         raise ValueError(f"every is {every}, expected 1 or more")
-    if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
-        raise FileNotFoundError(f"checkpoint is {checkpoint}, in a folder that is not there")
     group = communicator if communicator is not None and communicator.size > 1 else None
     if checkpoint is not None:
         parallel.together(group, partial(_resume, checkpoint, state), ValueError)
@@ -135,6 +133,9 @@ def _digests(state: State) -> dict[str, int]:
 
 
 def _resume(path: str | Path, state: State) -> None:
+    """Load a checkpoint if there is one; what cannot be written later is said before training."""
+    if not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"checkpoint is {path}, in a folder that is not there")
     if Path(path).exists():
         load(path, state)
 
