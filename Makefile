@@ -69,8 +69,9 @@ bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference o
 bench-gpu: $(if $(PEERS),$(TORCH),$(TEST))  ## measure the kernels on a GPU; ARGS=--summary: the targets
 	$(if $(PEERS),.venv-torch/bin,$(BIN))/python -m deformable_convnets.gpu.bench $(ARGS)
 
-bench-networks: $(TEST)  ## measure a training step of the small networks
+bench-networks: $(TEST) $(if $(PEERS),$(TORCH))  ## measure the networks: a training step of small ones, and Table 4's
 	PYTHONPATH=tests $(BIN)/python -m bench.networks $(ARGS)
+	PYTHONPATH=tests $(if $(PEERS),.venv-torch/bin,$(BIN))/python -m bench.full_networks
 
 findings: $(TEST)  ## what the oracle finds in other libraries, those whose environment is here
 	PYTHONPATH=tests $(BIN)/python -m bench.findings $(ARGS)

@@ -1,9 +1,10 @@
-"""Equation (1): the plain convolution, as a sum over the taps of the grid R.
+"""Equation (1): the plain convolution, as one product: its weights, and the pixels of every tap.
 
 It does not use `bilinear`: that a deformable convolution with zero offset equals it is a law the
 tests can hold both to.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -43,9 +44,8 @@ def conv2d(
     field it is a cross-correlation: the kernel is not flipped. Raises ValueError or TypeError.
     """
     geometry = checks.check_conv2d(x, weight, bias, stride, padding, dilation)
-    w, padded = _by_tap(computed(weight), geometry), _padded(computed(x), geometry)
-    y = sum(w[k] @ _read(padded, k, geometry) for k in range(len(w)))
-    y = np.asarray(y).reshape(x.shape[0], weight.shape[0], *geometry.output)
+    y = _by_group(computed(weight), geometry) @ _columns(computed(x), geometry)
+    y = y.reshape(x.shape[0], weight.shape[0], *geometry.output)
     if bias is not None:
         y += computed(bias)[:, None, None]
     return np.ascontiguousarray(y, x.dtype)
@@ -63,52 +63,56 @@ def conv2d_backward(
 ) -> ConvGrads:
     """The gradients of equation (1), given grad_output N O Ho Wo.
 
-    Each tap's term w(p_n) x(p0 + p_n) gives grad_output x(p0 + p_n) to w(p_n), and
-    w(p_n) grad_output to the pixel it read.
+    The term w(p_n) x(p0 + p_n) gives grad_output x(p0 + p_n) to w(p_n), and w(p_n) grad_output to
+    the pixel it read.
     """
     geometry = checks.check_conv2d(
         x, weight, bias, stride, padding, dilation, grad_output=grad_output
     )
-    w, padded = _by_tap(computed(weight), geometry), _padded(computed(x), geometry)
-    N, P = x.shape[0], geometry.output[0] * geometry.output[1]
-    grad_y = computed(grad_output).reshape(N, geometry.groups, w.shape[2], P)
-    grad_w, grad_padded = np.empty_like(w), np.zeros_like(padded)
-    for k in range(len(w)):
-        grad_w[k] = (grad_y @ _read(padded, k, geometry).swapaxes(2, 3)).sum(axis=0)
-        seen = grad_padded[_window(k, geometry)]
-        seen += (w[k].swapaxes(1, 2) @ grad_y).reshape(seen.shape)
-    (top, _), (left, _) = geometry.padding
-    grad_x = grad_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
-    grad_weight = np.moveaxis(grad_w, 0, -1).reshape(weight.shape)
+    w, columns = _by_group(computed(weight), geometry), _columns(computed(x), geometry)
+    grad_y = computed(grad_output).reshape(*columns.shape[:2], w.shape[1], columns.shape[3])
+    grad_weight = (grad_y @ columns.swapaxes(2, 3)).sum(axis=0)
+    grad_x = _columns_adjoint(w.swapaxes(1, 2) @ grad_y, x.shape, geometry)
     return ConvGrads(
         as_given(grad_x, x),
-        as_given(grad_weight, weight),
+        as_given(grad_weight.reshape(weight.shape), weight),
         as_given(grad_y.sum(axis=(0, 3)).ravel(), bias),
     )
 
 
-def _by_tap(weight: Float[Array, "O I kh kw"], geometry: Geometry) -> Float[Array, "K groups Og I"]:
-    O, I, kh, kw = weight.shape
-    groups = geometry.groups
-    return np.moveaxis(weight.reshape(groups, O // groups, I, kh * kw), -1, 0).copy()
+def _by_group(
+    weight: Float[Array, "O I kh kw"], geometry: Geometry
+) -> Float[Array, "groups Og IK"]:
+    O, groups = len(weight), geometry.groups
+    return weight.reshape(groups, O // groups, prod(weight.shape[1:]))
 
 
-def _padded(x: Float[Array, "N C H W"], geometry: Geometry) -> Float[Array, "N C Hp Wp"]:
-    return np.pad(x, ((0, 0), (0, 0), *geometry.padding))
+def _columns(x: Float[Array, "N C H W"], geometry: Geometry) -> Float[Array, "N groups IK P"]:
+    """x(p0 + p_n): a row for every channel and tap p_n, a column for every p0."""
+    if any(map(any, geometry.padding)):
+        x = np.pad(x, ((0, 0), (0, 0), *geometry.padding))
+    taps = [x[window] for window in _windows(geometry)]
+    read = np.stack(taps, axis=2) if len(taps) > 1 else taps[0]
+    N, C, groups = *x.shape[:2], geometry.groups
+    return read.reshape(N, groups, C // groups * len(taps), prod(geometry.output))
 
 
-def _read(
-    padded: Float[Array, "N C Hp Wp"], k: int, geometry: Geometry
-) -> Float[Array, "N groups I P"]:
-    """x(p0 + p_n) for every p0, with p_n the tap k."""
-    N, C = padded.shape[:2]
-    groups, (Ho, Wo) = geometry.groups, geometry.output
-    return padded[_window(k, geometry)].reshape(N, groups, C // groups, Ho * Wo)
+def _columns_adjoint(
+    grad_columns: Float[Array, "N groups IK P"], shape: tuple[int, ...], geometry: Geometry
+) -> Float[Array, "N C H W"]:
+    """x(p0 + p_n) again: each column gives to the pixels that it has read."""
+    (top, bottom), (left, right) = geometry.padding
+    N, C, H, W = shape
+    grad_padded = np.zeros((N, C, top + H + bottom, left + W + right), grad_columns.dtype)
+    by_tap = grad_columns.reshape(N, C, prod(geometry.kernel), *geometry.output)
+    for k, window in enumerate(_windows(geometry)):
+        grad_padded[window] += by_tap[:, :, k]
+    return grad_padded[:, :, top : top + H, left : left + W]
 
 
-def _window(k: int, geometry: Geometry) -> tuple[slice, ...]:
-    """The pixels p0 + p_n of the padded map that tap k reads."""
-    (Ho, Wo), (sy, sx), (dy, dx) = geometry.output, geometry.stride, geometry.dilation
-    y, x = k // geometry.kernel[1] * dy, k % geometry.kernel[1] * dx
-    rows = slice(y, y + sy * (Ho - 1) + 1, sy)
-    return slice(None), slice(None), rows, slice(x, x + sx * (Wo - 1) + 1, sx)
+def _windows(geometry: Geometry) -> list[tuple[slice, ...]]:
+    """For each tap p_n, the pixels p0 + p_n of the padded map that it reads."""
+    (kh, kw), (Ho, Wo), (sy, sx) = geometry.kernel, geometry.output, geometry.stride
+    rows = [slice(y, y + sy * (Ho - 1) + 1, sy) for y in np.arange(kh) * geometry.dilation[0]]
+    columns = [slice(x, x + sx * (Wo - 1) + 1, sx) for x in np.arange(kw) * geometry.dilation[1]]
+    return [(slice(None), slice(None), y, x) for y in rows for x in columns]

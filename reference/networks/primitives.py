@@ -111,8 +111,11 @@ def batch_norm(
         call.check_shape(name, "C,", (x.shape[1],))
     if (mean is None) != (variance is None):
         call.fail("one of mean and variance is None, expected both or none")
-    normal, _ = _normalised(x, mean, variance, epsilon)
-    return normal * scale[:, None, None] + shift[:, None, None]
+    mean, deviation = _statistics(x, mean, variance, epsilon)
+    y = x - mean[:, None, None]
+    y *= (scale / deviation)[:, None, None]
+    y += shift[:, None, None]
+    return y
 
 
 def batch_norm_backward(
@@ -120,23 +123,23 @@ def batch_norm_backward(
     variance: Array | None = None, *, epsilon: float = 1e-5,
 ) -> BatchNormGrads:  # fmt: skip
     """With statistics of the batch, the gradient of x loses its mean and its part along x."""
-    normal, deviation = _normalised(x, mean, variance, epsilon)
-    axes = (0, 2, 3)
+    axes, fixed = (0, 2, 3), mean is not None
+    mean, deviation = _statistics(x, mean, variance, epsilon)
+    normal = (x - mean[:, None, None]) / deviation[:, None, None]
     grad_scale, grad_shift = (grad_output * normal).sum(axis=axes), grad_output.sum(axis=axes)
     grad = grad_output
-    if mean is None:
+    if not fixed:
         count = x.size // x.shape[1]
         along = grad_shift[:, None, None] + normal * grad_scale[:, None, None]
         grad = grad - along / x.dtype.type(count)
-    return BatchNormGrads(grad * (scale[:, None, None] / deviation), grad_scale, grad_shift)
+    return BatchNormGrads(grad * (scale / deviation)[:, None, None], grad_scale, grad_shift)
 
 
-def _normalised(x: Array, mean: Any, variance: Any, epsilon: float) -> tuple[Array, Array]:
-    """(x - mean) / deviation, and the deviation, C 1 1."""
+def _statistics(x: Array, mean: Any, variance: Any, epsilon: float) -> tuple[Array, Array]:
+    """The mean and the deviation of each channel: those given, or those of this batch."""
     if mean is None:
         mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
-    deviation = namespace(x).sqrt(variance + x.dtype.type(epsilon))[:, None, None]
-    return (x - mean[:, None, None]) / deviation, deviation
+    return mean, namespace(x).sqrt(variance + x.dtype.type(epsilon))
 
 
 def max_pool2d(

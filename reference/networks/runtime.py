@@ -38,7 +38,7 @@ def times(
             continue
         plain = row.make(np.random.default_rng(0))
         calls: dict[str, Call] = {}
-        for name, net in (("plain", plain), ("ours", _moved(converted(row, plain)))):
+        for name, net in (("plain", plain), ("ours", moved(converted(row, plain)))):
             forward, runtime = works(net, size)
             calls |= {f"{name} forward": forward, f"{name} runtime": runtime}
         found = medians(calls, rounds)
@@ -79,7 +79,7 @@ def works(net: Any, size: tuple[int, int]) -> tuple[Call, Call]:
     return lambda: net(Tape(), given), lambda: follows(net, upsample(image, size))
 
 
-def _moved(net: Any) -> Any:
+def moved(net: Any) -> Any:
     """A network whose branches are not zero: offsets of about a pixel."""
     rng = np.random.default_rng(2)
     for name, a in parameters(net).items():
