@@ -200,4 +200,4 @@ def test_times_are_those_of_moved_samples():
     net = small_converted(count.ROWS[0], deeplab.deeplab(
         np.random.default_rng(0), resnet.trunk(np.random.default_rng(0), width=2, blocks=(1,) * 4,
                                                top=8), 3, channels=8))  # fmt: skip
-    assert abs(runtime.moved(net).trunk.res5[0].branch2b.conv.branch.bias).min() > 0
+    assert abs(runtime.with_offsets(net).trunk.res5[0].branch2b.conv.branch.bias).min() > 0

@@ -69,6 +69,18 @@ def parts(ax, image, roi, move, title):
     ax.set(xlim=(left, right), ylim=(min(y2 + rim, H) - 0.5, max(y1 - rim, 0) - 0.5))
 
 
+def moved_bins(ax, image, roi, moved, title, colour=P):
+    """Figure 7 of `parts.moved_parts`: a RoI in yellow, and its bins k k 4 after their move."""
+    scene(ax, image, title)
+    box(ax, roi, ARROW, lw=2.4)
+    box(ax, moved, colour, lw=1.6 if moved.shape[0] < 5 else 0.7)
+    (x1, y1), (x2, y2) = (f(np.vstack([np.reshape(moved, (-1, 4)), roi]), axis=0)[at]
+                          for f, at in ((np.min, slice(2)), (np.max, slice(2, 4))))  # fmt: skip
+    rim, (H, W) = 6, image.shape[1:]
+    ax.set(xlim=(max(x1 - rim, 0) - 0.5, min(x2 + rim, W) - 0.5),
+           ylim=(min(y2 + rim, H) - 0.5, max(y1 - rim, 0) - 0.5))  # fmt: skip
+
+
 def score_map(ax, x, roi, i, j, limit, k=3):
     """A score map in cells, and the bin (i, j) of a RoI in cells, which reads it."""
     ax.imshow(x, cmap=TWO_SIDES, vmin=-limit, vmax=limit)

@@ -15,7 +15,14 @@ from numpy import ndarray as Array
 from ..geometry import Pair, pair
 from . import boxes
 from .boxes import Assigned
+from .cited import complete
 from .metrics import overlaps
+
+PLAN = complete("Faster R-CNN", "VOC")
+STRIDE = PLAN.stride.value
+SCALES = tuple(16 * a for a in PLAN.anchor_scales.value)  # a protocol counts strides of 16 pixels
+RATIOS = PLAN.anchor_ratios.value
+NEGATIVE, POSITIVE = PLAN.rpn_overlaps.value
 
 
 class Truths(NamedTuple):
@@ -34,9 +41,9 @@ class Anchors:
     stride  the pixels of the image from one cell of the map to the next
     """
 
-    scales: tuple[float, ...] = (128, 256, 512)
-    ratios: tuple[float, ...] = (0.5, 1, 2)
-    stride: int = 16
+    scales: tuple[float, ...] = SCALES
+    ratios: tuple[float, ...] = RATIOS
+    stride: int = STRIDE
 
     def __post_init__(self) -> None:
         for name in ("scales", "ratios"):
@@ -73,7 +80,8 @@ def checked_truths(
 
     No objects is right: boxes of shape (0, 4) and no kinds. Raises ValueError or TypeError.
     """
-    if len(truths) != len(images):
+    if truths is None or len(truths) != len(images):
+        truths = () if truths is None else truths
         raise ValueError(f"there are truths of {len(truths)} images, expected {len(images)}")
     made = []
     for n, (given, kinds) in enumerate(truths):
@@ -93,8 +101,8 @@ def checked_truths(
 
 
 def assign_anchors(
-    anchors: Array, truths: Truths, size: int | Pair, *, positive: float = 0.7,
-    negative: float = 0.3, border: float | None = 0,
+    anchors: Array, truths: Truths, size: int | Pair, *, positive: float = POSITIVE,
+    negative: float = NEGATIVE, border: float | None = 0,
 ) -> Assigned:  # fmt: skip
     """Which object each anchor R 4 of an image of size (H, W) learns, if any.
 

@@ -18,6 +18,7 @@ import numpy as np
 from . import deeplab, faster_rcnn, rfcn, rpn
 from .aligned_inception import aligned_inception
 from .counting import Counted, Shapes, counted, parameters, shaped
+from .device import CPU, Where
 from .layers import arrays, deformable
 from .resnet import STAGES, Trunk, last, trunk
 
@@ -213,8 +214,8 @@ def _tables_6_and_7() -> Iterator[str]:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables, or times."""
+def main(arguments: Sequence[str] | None = None, where: Where = CPU) -> None:
+    """Print the tables, or times of that place."""
     parser = argparse.ArgumentParser(prog="python -m deformable_convnets.reference.networks.count")
     parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("H", "W"),
                         help="of the image: 600 1000")  # fmt: skip
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.time:
         from .runtime import times
 
-        for line in times(ROWS, converted, tuple(given.size), given.rounds):
+        for line in times(ROWS, converted, tuple(given.size), given.rounds, where):
             print(line, flush=True)
         return
     for line in lines(tuple(given.size)):

@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from . import settings
+from .door import images_of, number_of
 from .layers import Conv2d, conv
 from .tape import Tape
 
+HEAD = settings.of_head(settings.VOC["DeepLab"])
 IGNORED = 255  # the label of pixels that do not count, in VOC and Cityscapes
 
 
@@ -34,25 +37,24 @@ class DeepLab:
     score: Conv2d
 
     def __call__(self, tape: Tape, x: Array) -> Array:
-        return tape.upsample(self.cells(tape, x), tuple(x.shape[2:]))
+        cells = self.cells(tape, x)
+        return tape.upsample(cells, tuple(x.shape[2:]))
 
     def cells(self, tape: Tape, x: Array) -> Array:
         """The scores before up-sampling, of each cell of the trunk's map."""
-        return self.score(tape, self.trunk.stages(tape, x)[1])
+        return self.score(tape, self.trunk.stages(tape, images_of(x))[1])
 
 
 def deeplab(
-    rng: np.random.Generator, trunk: Any, classes: int = 21, *, channels: int = 1024,
-    dtype: Any = np.float32,
+    rng: np.random.Generator, trunk: Any, classes: int = HEAD["classes"], *,
+    channels: int = HEAD["channels"], dtype: Any = np.float32,
 ) -> DeepLab:  # fmt: skip
     """A new network on a trunk; VOC has 21 classes, Cityscapes 19.
 
     channels  those of the trunk's top map
     Its scores start small, so that the first losses are those of a guess.
     """
-    if classes < 2:
-        raise ValueError(f"classes is {classes}, expected 2 or more")
-    score = conv(rng, channels, classes, 1, dtype=dtype)
+    score = conv(rng, channels, number_of(classes), 1, dtype=dtype)
     score.weight = score.weight * score.weight.dtype.type(0.1)
     return DeepLab(trunk, score)
 

@@ -11,8 +11,12 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..geometry import Pair, pair
-from . import boxes
+from . import boxes, settings
+from .cited import complete
 from .metrics import Detections, overlaps
+
+TEST = settings.of_detections(settings.VOC["Faster R-CNN"])
+VOTES: float = complete("R-FCN", "COCO").box_average_settings.value[1]
 
 
 class Predicted(NamedTuple):
@@ -31,11 +35,6 @@ class Predicted(NamedTuple):
         return self.boxes[rows, np.minimum(kind, self.boxes.shape[1] - 1)]
 
 
-def on_cpu(a: Any) -> Array:
-    """An array of NumPy, with the numbers of one of CuPy."""
-    return a.get() if hasattr(a, "get") else a
-
-
 def probabilities(scores: Array) -> Array:
     """Softmax of scores R classes."""
     power = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -43,7 +42,7 @@ def probabilities(scores: Array) -> Array:
 
 
 def detections(
-    predicted: Predicted, *, least: float = 0.05, overlap: float = 0.3,
+    predicted: Predicted, *, least: float = TEST["least"], overlap: float = TEST["overlap"],
     average: float | None = None, most: int | None = None,
 ) -> dict[int, Detections]:  # fmt: skip
     """For each class from 1 on, its boxes of a score of `least` or more, after suppression.
@@ -82,7 +81,7 @@ def _best(found: dict[int, Detections], most: int) -> dict[int, Detections]:
     return {kind: Detections(d.boxes[rows], d.scores[rows]) for (kind, d), rows in parts}
 
 
-def averaged(kept: Detections, every: Detections, threshold: float = 0.5) -> Detections:
+def averaged(kept: Detections, every: Detections, threshold: float = VOTES) -> Detections:
     """Box voting: each kept box becomes the mean of all that overlap it by the threshold or more.
 
     The mean is weighted with the scores of `every`, the boxes of this class before suppression;

@@ -19,8 +19,8 @@ from numpy import ndarray as Array
 
 from . import boxes
 from .boxes import Assigned
-from .detections import on_cpu, probabilities
-from .door import namespace
+from .detections import probabilities
+from .door import namespace, on_cpu
 from .layers import Linear, conv, linear
 from .metrics import Detections, overlaps
 from .roi_layers import PsRoiPool, RoiPool

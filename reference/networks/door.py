@@ -15,6 +15,11 @@ def namespace(x: Any) -> Any:
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
+def on_cpu(a: Any) -> Any:
+    """An array of NumPy, with the numbers of one of CuPy."""
+    return a.get() if hasattr(a, "get") else a
+
+
 def described(a: Any) -> Any:
     """An array of a GPU by its shape and dtype; all else as it is."""
     return Described(a.shape, a.dtype) if hasattr(a, "__cuda_array_interface__") else a
@@ -36,3 +41,23 @@ def entered(ranks: dict[str, str], optional: tuple[str, ...] = (), **arrays: Any
                 f"{name} has {len(a.shape)} dimensions, expected {least} or more: {ranks[name]}"
             )
     return call
+
+
+def images_of(images: Any, name: str = "images") -> Any:
+    """The images themselves, if they are an array N C H W."""
+    if not (hasattr(images, "shape") and hasattr(images, "dtype")):
+        raise TypeError(f"{name} is of type {type(images).__name__}, expected an array N C H W")
+    if len(images.shape) != 4:
+        Call(**{name: described(images)}).fail(
+            f"{name} has {len(images.shape)} dimensions, expected 4: N C H W"
+        )
+    return images
+
+
+def number_of(classes: Any) -> int:
+    """How many classes, if it is a whole number from 2 on."""
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer):
+        raise TypeError(f"classes is {classes!r}, expected a whole number, 2 or more")
+    if classes < 2:
+        raise ValueError(f"classes is {classes}, expected 2 or more: one is the background")
+    return int(classes)

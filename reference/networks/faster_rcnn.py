@@ -15,15 +15,18 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..roi_points import Rule
+from . import settings
+from .door import number_of
 from .layers import Linear, linear
 from .roi_layers import RoiPool
 from .rpn import Rpn, small
 from .tape import Tape
 from .two_stage import TwoStage
 
-BINS = 7  # k
+PLAN = settings.VOC["Faster R-CNN"]
+HEAD = settings.of_head(PLAN)
 ROI_LAYERS = ("head.pool",)  # their paths, for `layers.deformable`
-OFFSET_RATES = {"head.pool.branch.*": 0.01}  # beta of section 2.3, for an optimiser's multipliers
+OFFSET_RATES = {"head.pool.branch.*": PLAN.beta_fc.value}  # for an optimiser's multipliers
 
 
 @dataclass(eq=False)
@@ -51,8 +54,8 @@ class FasterHead:
 
 
 def faster_rcnn(
-    rng: np.random.Generator, trunk: Any, classes: int = 21, *, rpn: Rpn | None = None,
-    stride: int = 16, **options: Any,
+    rng: np.random.Generator, trunk: Any, classes: int = HEAD["classes"], *,
+    rpn: Rpn | None = None, stride: int = HEAD["stride"], **options: Any,
 ) -> TwoStage:  # fmt: skip
     """A new Faster R-CNN on a trunk; options as of `faster_head`.
 
@@ -63,9 +66,10 @@ def faster_rcnn(
 
 
 def faster_head(
-    rng: np.random.Generator, classes: int = 21, *, channels: int = 256, hidden: int = 1024,
-    agnostic: bool = False, stride: int = 16, output_size: int = BINS, bins: Rule = "paper",
-    samples: int | None = None, dtype: Any = np.float32,
+    rng: np.random.Generator, classes: int = HEAD["classes"], *, channels: int = HEAD["channels"],
+    hidden: int = HEAD["hidden"], agnostic: bool = HEAD["agnostic"], stride: int = HEAD["stride"],
+    output_size: int = HEAD["output_size"], bins: Rule = HEAD["bins"],
+    samples: int | None = HEAD["samples"], dtype: Any = np.float32,
 ) -> FasterHead:  # fmt: skip
     """A new head with random weights; `classes` counts the background.
 
@@ -75,8 +79,7 @@ def faster_head(
     bins, samples  as of `roi_pool`
     Its last layers start small, so that the first losses are those of a guess.
     """
-    if classes < 2:
-        raise ValueError(f"classes is {classes}, expected 2 or more: one is the background")
+    classes = number_of(classes)
     outputs = 4 if agnostic else 4 * classes
     sizes = ((channels * output_size**2, hidden), (hidden, hidden), (hidden, classes),
              (hidden, outputs))  # fmt: skip

@@ -42,7 +42,10 @@ def read(path: str | Path) -> dict[str, Array]:
     path = Path(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            opened = np.load(path, allow_pickle=False)
+            if isinstance(opened, np.ndarray):
+                raise ValueError("it holds one array, without a name")
+            with opened as file:
                 return {name: file[name] for name in file.files}
         if path.suffix in (".pth", ".pt"):
             return _of_torch(path)
@@ -104,6 +107,7 @@ def torchvision(net: Any, state: Mapping[str, Array]) -> None:
     torchvision's own dilated networks the first 3x3 layer of layer4 has dilation 1; here, as in the
     authors' code, all have 2.
     """
+    state = _named(state)
     home, trunk = _trunk(net, stride_in="3x3", padded_pool=True)
     table = {
         name: entry for name, entry in names.torchvision_trunk(trunk, home).items()
@@ -125,6 +129,7 @@ def mmdetection(net: Any, state: Mapping[str, Array]) -> None:
     anchor, which is here that of objects against 0. Its deformable RoI pooling has three fully
     connected layers, not the paper's one: its files do not fit, nor do those with a neck.
     """
+    state = _named(state)
     home, trunk = _trunk(net, padded_pool=True)
     table, alone = {}, ["neck.", "rpn_head.", "roi_head."]
     for name, entry in names.torchvision_trunk(trunk, home).items():
@@ -144,7 +149,7 @@ def mxnet(net: Any, state: Mapping[str, Array]) -> None:
     DeepLab's branches get dilation 1, and all deformable convolutions border "dcnv1", with which
     the weights were trained. Up-sampling stays different, see `deeplab`.
     """
-    state = {name.removeprefix("arg:").removeprefix("aux:"): a for name, a in state.items()}
+    state = {name.removeprefix("arg:").removeprefix("aux:"): a for name, a in _named(state).items()}
     home, trunk = _trunk(net, stride_in="1x1", padded_pool=False)
     table, alone = names.mxnet_trunk(trunk, home), ["upsampling_weight"]
     segments = hasattr(net, "score")
@@ -170,6 +175,15 @@ def mxnet(net: Any, state: Mapping[str, Array]) -> None:
 def _counter(name: str) -> bool:
     """How many batches a norm of PyTorch has seen: nothing that we have."""
     return name.endswith("num_batches_tracked")
+
+
+def _named(state: Any) -> Mapping[str, Array]:
+    """A state dict, if it is one."""
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"the state dict is of type {type(state).__name__}, expected arrays by name"
+        )
+    return state
 
 
 def _trunk(net: Any, **expected: Any) -> tuple[str, Trunk]:

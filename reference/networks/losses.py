@@ -32,6 +32,8 @@ def softmax_loss_backward(
 def _softmax(x: Array, labels: Array, ignored: int) -> tuple[Array, Array, Any]:
     """log softmax(x), True at the class of each place, and how many places count."""
     entered({"x": "N classes ..."}, x=x)
+    if not hasattr(labels, "dtype"):
+        raise TypeError(f"labels is of type {type(labels).__name__}, expected an array like x's")
     xp, call = namespace(x), checks.Call(x=described(x), labels=described(labels))
     call.check_shape("labels", "as x, without its classes", (x.shape[0], *x.shape[2:]))
     if labels.dtype.kind not in "iu":

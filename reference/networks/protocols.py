@@ -5,9 +5,11 @@
     plan.need("bins")                      7; ValueError, with the reason, for what nobody says
     plan.rate(iteration)                   the learning rate of a step, as `training.train` asks
 
-`released_code.RELEASED` has the same of the authors' released code. Learning rates, overlaps and
-fractions are plain numbers, lengths are pixels; a fact that is not known has the value None, and
-its source says why. How sure a fact is stands in `known`, by the words of `KNOWN`.
+`released_code.RELEASED` has the same of the authors' released code, and `cited.complete` fills what
+the paper leaves open; the networks have their numbers from there, by way of `settings`. Learning
+rates, overlaps and fractions are plain numbers, lengths are pixels; a fact that is not known has
+the value None, and its source says why. How sure a fact is stands in `known`, by the words of
+`KNOWN`.
 """
 
 from collections.abc import Iterable
@@ -87,10 +89,13 @@ class Protocol:
     # proposals and RoIs
     anchor_scales: Fact  # sides, in strides of 16 pixels
     anchor_ratios: Fact  # height / width
+    rpn_hidden: Fact  # channels of its 3x3 convolution on conv4
     rpn_rois: Fact  # anchors in the loss of an image
     rpn_positive: Fact  # of these, at most this part are of objects
     rpn_overlaps: Fact  # below the first an anchor is background, from the second on an object
     kept: Fact  # (overlap of suppression, proposals before it, after it) of an image
+    kept_training: Fact  # the same, while training
+    least_side: Fact  # of a proposal, in pixels
     proposals: Fact  # "fixed": by another network, trained before; "joint": by a part of this one
     rois: Fact  # RoIs in the loss of an image
     positive: Fact  # of these, at most this part are of objects
@@ -104,9 +109,10 @@ class Protocol:
     metric: Fact
     thresholds: Fact  # overlaps from which a detection is right
     nms: Fact  # overlap of the suppression of detections
+    least_score: Fact  # of a detection
     multi_scale: Fact  # short sides of the test at several scales
     box_average: Fact  # whether boxes are averaged iteratively in that test
-    box_average_settings: Fact
+    box_average_settings: Fact  # (rounds after the first, overlap of boxes that vote)
 
     def need(self, name: str) -> Any:
         """The value of a setting; ValueError, with the reason, if there is none."""
@@ -136,9 +142,10 @@ def absent(names: str, why: str, known: str = "none") -> dict[str, Fact]:
 
 ROI_SETTINGS = (
     "rois positive overlaps hardest bins samples gamma beta_fc hidden class_agnostic proposals kept"
+    " kept_training least_side"
 )
-RPN_SETTINGS = "anchor_scales anchor_ratios rpn_rois rpn_positive rpn_overlaps"
-TESTS_OF_BOXES = "thresholds nms multi_scale box_average box_average_settings"
+RPN_SETTINGS = "anchor_scales anchor_ratios rpn_hidden rpn_rois rpn_positive rpn_overlaps"
+TESTS_OF_BOXES = "thresholds nms least_score multi_scale box_average box_average_settings"
 
 _text, _copy = partial(Fact, known="text"), partial(Fact, known="copy")
 _NOT_SAID = "not in the paper"
@@ -172,6 +179,7 @@ _SEGMENTATION = {
 
 _DETECTION = {
     **absent("positive overlaps hardest class_agnostic nms kept", _NOT_SAID, "open"),
+    **absent("kept_training least_side least_score", _NOT_SAID, "open"),
     **absent(RPN_SETTINGS, "not in the paper, which follows Ren 2015", "open"),
     **absent("multi_scale box_average box_average_settings", "tested at one scale"),
     **absent("beta_fc", "no fully connected branch"),
@@ -214,7 +222,10 @@ _FASTER = {
     "hidden": _text((1024, 1024), "section 2.3"),
     "beta_fc": _copy(0.01, "section 2.3: of the fully connected layer in Faster R-CNN"),
 }
-_RPN = absent(ROI_SETTINGS, "a proposal network has no second stage")
+_RPN = {
+    **absent(ROI_SETTINGS, "a proposal network has no second stage"),
+    **absent("rpn_hidden", "two 1x1 convolutions of the features themselves"),
+}
 _TABLE_5 = {
     **absent("box_average_settings", "section 4.3 names the method only", "open"),
     "multi_scale": _copy(

@@ -67,6 +67,8 @@ _SEGMENTATION = {
 
 _DETECTION = {
     **absent("multi_scale box_average box_average_settings", "not in this code"),
+    **absent("kept_training least_side least_score", "*.yaml was not read for it", "open"),
+    "rpn_hidden": _symbol(512),
     "short_side": _yaml(600),
     "long_side": _yaml(1000),
     "crop": _code(False, "*.yaml has no such setting"),

@@ -15,13 +15,15 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..roi_points import Rule
+from . import settings
+from .door import number_of
 from .layers import conv
 from .roi_layers import PsRoiPool
 from .rpn import Rpn, small
 from .tape import Tape
 from .two_stage import TwoStage
 
-BINS = 7  # k
+HEAD = settings.of_head(settings.VOC["R-FCN"])
 ROI_LAYERS = ("head.score", "head.box")  # their paths, for `layers.deformable`
 
 
@@ -43,8 +45,8 @@ class RfcnHead:
 
 
 def rfcn(
-    rng: np.random.Generator, trunk: Any, classes: int = 21, *, rpn: Rpn | None = None,
-    stride: int = 16, **options: Any,
+    rng: np.random.Generator, trunk: Any, classes: int = HEAD["classes"], *,
+    rpn: Rpn | None = None, stride: int = HEAD["stride"], **options: Any,
 ) -> TwoStage:  # fmt: skip
     """A new R-FCN on a trunk; options as of `rfcn_head`.
 
@@ -55,9 +57,10 @@ def rfcn(
 
 
 def rfcn_head(
-    rng: np.random.Generator, classes: int = 21, *, channels: int = 1024, box_sets: int = 2,
-    stride: int = 16, output_size: int = BINS, bins: Rule = "paper", samples: int | None = None,
-    dtype: Any = np.float32,
+    rng: np.random.Generator, classes: int = HEAD["classes"], *, channels: int = HEAD["channels"],
+    box_sets: int = HEAD["box_sets"], stride: int = HEAD["stride"],
+    output_size: int = HEAD["output_size"], bins: Rule = HEAD["bins"],
+    samples: int | None = HEAD["samples"], dtype: Any = np.float32,
 ) -> RfcnHead:  # fmt: skip
     """A new head with random weights; `classes` counts the background.
 
@@ -67,8 +70,7 @@ def rfcn_head(
     bins, samples  as of `ps_roi_pool`
     The maps start small, so that the first losses are those of a guess.
     """
-    if classes < 2:
-        raise ValueError(f"classes is {classes}, expected 2 or more: one is the background")
+    classes = number_of(classes)
     if box_sets not in (0, 1, 2, classes):
         raise ValueError(f"box_sets is {box_sets}, expected 0, 1, 2 or classes = {classes}")
     made = [

@@ -18,7 +18,10 @@ from ..geometry import Pair, pair
 from ..roi_points import Rule
 from .door import described, namespace
 from .layers import Conv2d, Linear
+from .protocols import PAPER
 from .tape import Tape
+
+GAMMA: float = PAPER["R-FCN", "VOC"].gamma.value  # section 2.2
 
 
 @dataclass(eq=False)
@@ -59,13 +62,17 @@ class DeformRoiPool(RoiPool):
     """Figure 3: equation (6), with the offsets that `branch` makes of the plainly pooled RoI."""
 
     branch: Any = None
-    gamma: float = 0.1
+    gamma: float = GAMMA
 
-    def __call__(self, tape: Tape, x: Array, rois: Array) -> Array:
+    def offset(self, tape: Tape, x: Array, rois: Array) -> Array:
+        """The normalised offsets R 2 kh kw."""
         pooled = super().__call__(tape, x, rois)
         R, bins = pooled.shape[0], pooled.shape[2:]
         flat = tape.reshape(pooled, (R, self.channels * bins[0] * bins[1]))
-        offset = tape.reshape(self.branch(tape, flat), (R, 2, *bins))
+        return tape.reshape(self.branch(tape, flat), (R, 2, *bins))
+
+    def __call__(self, tape: Tape, x: Array, rois: Array) -> Array:
+        offset = self.offset(tape, x, rois)
         return tape.deform_roi_pool(
             x, rois, offset, self.output_size, gamma=self.gamma, **self.settings()
         )
@@ -118,11 +125,15 @@ class DeformPsRoiPool(PsRoiPool):
     """
 
     branch: Any = None
-    gamma: float = 0.1
+    gamma: float = GAMMA
+
+    def offset(self, tape: Tape, x: Array, rois: Array) -> Array:
+        """The normalised offsets R 2*P kh kw of P class groups."""
+        maps = self.branch(tape, x)
+        return tape.ps_roi_pool(maps, rois, self.output_size, **self.settings())
 
     def __call__(self, tape: Tape, x: Array, rois: Array) -> Array:
-        scores, maps = self.score(tape, x), self.branch(tape, x)
-        offset = tape.ps_roi_pool(maps, rois, self.output_size, **self.settings())
+        scores, offset = self.score(tape, x), self.offset(tape, x, rois)
         return tape.deform_ps_roi_pool(
             scores, rois, offset, self.output_size, gamma=self.gamma, **self.settings()
         )

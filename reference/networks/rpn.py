@@ -21,16 +21,18 @@ from numpy import ndarray as Array
 
 from .. import checks
 from ..geometry import Pair
-from . import boxes
+from . import boxes, settings
 from .anchors import Anchors, Truths, assign_anchors, checked_truths, sample
 from .boxes import Assigned
-from .detections import Predicted, detections, on_cpu, probabilities
-from .door import described, namespace
+from .detections import Predicted, detections, probabilities
+from .door import described, images_of, namespace, number_of, on_cpu
 from .layers import Conv2d, conv
 from .metrics import Detections
 from .tape import Tape
 
-FASTER_RCNN = Anchors()
+PLAN = settings.VOC["Faster R-CNN"]
+OWN, LEARN, KEEP = settings.of_rpn(PLAN), settings.of_rpn_loss(PLAN), settings.of_proposals(PLAN)
+AWARE = settings.of_head(settings.VOC["category-aware RPN"])
 
 
 class Batch(NamedTuple):
@@ -53,7 +55,7 @@ class Rpn:
     hidden: Conv2d | None
     score: Conv2d
     box: Conv2d
-    anchors: Anchors = FASTER_RCNN
+    anchors: Anchors = OWN["anchors"]
 
     def __call__(self, tape: Tape, x: Array) -> tuple[Array, Array]:
         if self.hidden is not None:
@@ -84,15 +86,15 @@ class ProposalNetwork:
 
 
 def rpn(
-    rng: np.random.Generator, channels: int = 1024, classes: int = 2, *, hidden: int | None = 512,
-    anchors: Anchors = FASTER_RCNN, dtype: Any = np.float32,
+    rng: np.random.Generator, channels: int = 1024, classes: int = 2, *,
+    hidden: int | None = OWN["hidden"], anchors: Anchors = OWN["anchors"], dtype: Any = np.float32,
 ) -> Rpn:  # fmt: skip
-    """A new RPN of a map of `channels`; `hidden` None: 1x1 convolutions of the map itself.
+    """A new RPN of a map of `channels`, by default those of res4 of ResNet-101.
 
+    hidden  of its 3x3 convolution; None: 1x1 convolutions of the map itself
     Its last layers start small, so that the first losses are those of a guess.
     """
-    if classes < 2:
-        raise ValueError(f"classes is {classes}, expected 2 or more: one is the background")
+    classes = number_of(classes)
     first = None if hidden is None else conv(rng, channels, hidden, padding=1, dtype=dtype)
     maps = (anchors.number * classes, anchors.number * 4)
     score, box = (conv(rng, hidden or channels, O, 1, dtype=dtype) for O in maps)
@@ -106,18 +108,20 @@ def small(layer: Any) -> Any:
 
 
 def category_aware_rpn(
-    rng: np.random.Generator, trunk: Any, classes: int = 21, *, channels: int = 1024, **options: Any
-) -> ProposalNetwork:
+    rng: np.random.Generator, trunk: Any, classes: int = AWARE["classes"], *,
+    channels: int = AWARE["channels"], anchors: Anchors = AWARE["anchors"], **options: Any,
+) -> ProposalNetwork:  # fmt: skip
     """The one-stage detector of section 4.1; `classes` counts the background; options of `rpn`.
 
     channels  those of the trunk's top map
     """
-    return ProposalNetwork(trunk, rpn(rng, channels, classes, hidden=None, **options))
+    made = rpn(rng, channels, classes, hidden=None, anchors=anchors, **options)
+    return ProposalNetwork(trunk, made)
 
 
 def stages(trunk: Any, tape: Tape, images: Array, stride: int) -> tuple[Array, Array]:
     """The two maps of a trunk, of images that are not smaller than one of its cells."""
-    if images.ndim == 4 and min(images.shape[2:]) < stride:
+    if min(images_of(images).shape[2:]) < stride:
         checks.Call(images=described(images)).fail(
             f"images are {images.shape[2]} x {images.shape[3]}, expected at least the stride of the"
             f" features on each side: {stride}"
@@ -134,7 +138,7 @@ def loss(net: ProposalNetwork, tape: Tape, batch: Batch, **options: Any) -> Arra
 
 def rpn_loss(
     net: Rpn, tape: Tape, maps: tuple[Array, Array], batch: Batch, rng: np.random.Generator, *,
-    number: int = 256, foreground: float = 0.5, **options: Any,
+    number: int = LEARN["number"], foreground: float = LEARN["foreground"], **options: Any,
 ) -> Array:  # fmt: skip
     """Softmax loss of a sample of anchors + smooth L1 of the deltas of those of objects.
 
@@ -180,7 +184,7 @@ def _assigned(net: Rpn, cells: Pair, batch: Batch, options: dict[str, Any]) -> l
 
 
 def anchors_predicted(
-    net: Rpn, maps: tuple[Array, Array], size: int | Pair, *, least: float = 16
+    net: Rpn, maps: tuple[Array, Array], size: int | Pair, *, least: float = KEEP["least"]
 ) -> list[Predicted]:
     """Of each image, what its anchors have become: boxes, clipped to the image of size (H, W).
 
@@ -189,7 +193,8 @@ def anchors_predicted(
     """
     scores, deltas = (on_cpu(a).transpose(0, 2, 3, 1) for a in maps)
     N, H, W, _ = scores.shape
-    scores, deltas = scores.reshape(N, -1, net.classes), deltas.reshape(N, -1, 4)
+    scores = scores.reshape(N, H * W * net.anchors.number, net.classes)
+    deltas = deltas.reshape(N, H * W * net.anchors.number, 4)
     laid, made = net.anchors.boxes((H, W)), []
     for score, delta in zip(scores, deltas, strict=True):
         found = boxes.decode(laid, delta, size, crossing=True)
@@ -200,13 +205,12 @@ def anchors_predicted(
 
 
 def propose(
-    net: Rpn, maps: tuple[Array, Array], size: int | Pair, *, before: int = 6000, after: int = 300,
-    overlap: float = 0.7, least: float = 16,
+    net: Rpn, maps: tuple[Array, Array], size: int | Pair, *, before: int = KEEP["before"],
+    after: int = KEEP["after"], overlap: float = KEEP["overlap"], least: float = KEEP["least"],
 ) -> list[Detections]:  # fmt: skip
     """The proposals of each image, best first: boxes R 4 and scores R, 1 less the background's.
 
-    before, after  how many are kept before and after suppression at `overlap`. Training takes
-                   12000 and 2000 (Ren et al. 2015)
+    before, after  how many are kept before and after suppression at `overlap`; more in training
     The others as in `anchors_predicted`.
     """
     _positive(before=before, after=after)
@@ -220,8 +224,9 @@ def propose(
 
 
 def predict(
-    net: ProposalNetwork, images: Array, *, before: int = 6000, least: float = 0, ops: Any = None
-) -> list[Predicted]:
+    net: ProposalNetwork, images: Array, *, before: int = KEEP["before"], least: float = 0,
+    ops: Any = None,
+) -> list[Predicted]:  # fmt: skip
     """Of each image, the `before` boxes that are the surest not to be background.
 
     least  as in `anchors_predicted`
@@ -243,7 +248,8 @@ def _positive(**counts: int) -> None:
 
 
 def detect(
-    net: ProposalNetwork, images: Array, *, before: int = 6000, ops: Any = None, **options: Any
-) -> list[dict[int, Detections]]:
+    net: ProposalNetwork, images: Array, *, before: int = KEEP["before"], ops: Any = None,
+    **options: Any,
+) -> list[dict[int, Detections]]:  # fmt: skip
     """`predict`, then `detections.detections` of each image, with its options."""
     return [detections(p, **options) for p in predict(net, images, before=before, ops=ops)]

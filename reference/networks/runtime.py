@@ -7,6 +7,7 @@ are random, and branches too: their offsets are not zero, as after training. Pro
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from . import boxes, deeplab, rpn, two_stage
 from .detector import rois_of
+from .device import CPU, Where, placed
 from .layers import parameters
 from .primitives import upsample
 from .tape import Tape
@@ -24,12 +26,14 @@ Call = Callable[[], object]
 
 
 def times(
-    rows: Sequence[Any], converted: Callable[[Any, Any], Any], size: tuple[int, int], rounds: int
-) -> Iterator[str]:
+    rows: Sequence[Any], converted: Callable[[Any, Any], Any], size: tuple[int, int], rounds: int,
+    where: Where = CPU,
+) -> Iterator[str]:  # fmt: skip
     """Lines of a table: medians of `rounds`, plain and deformable in turn.
 
     rows, converted  those of `count`; a row without the paper's seconds is left out
     size             (H, W) of the image
+    where            on a device: Where(cupy.asarray, gpu, cupy.cuda.Device().synchronize)
     """
     yield f"seconds on this machine, image {size[0]} x {size[1]}, median of {rounds}"
     yield f"{'':24}{'net forward':>22}{'runtime':>27}   paper's net forward"
@@ -38,8 +42,8 @@ def times(
             continue
         plain = row.make(np.random.default_rng(0))
         calls: dict[str, Call] = {}
-        for name, net in (("plain", plain), ("ours", moved(converted(row, plain)))):
-            forward, runtime = works(net, size)
+        for name, net in (("plain", plain), ("ours", with_offsets(converted(row, plain)))):
+            forward, runtime = works(placed(net, where.to), size, where)
             calls |= {f"{name} forward": forward, f"{name} runtime": runtime}
         found = medians(calls, rounds)
         cells = ""
@@ -62,24 +66,33 @@ def medians(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     return {name: median(each) for name, each in taken.items()}
 
 
-def works(net: Any, size: tuple[int, int]) -> tuple[Call, Call]:
-    """Net forward and runtime of a network, as functions without arguments."""
+def works(net: Any, size: tuple[int, int], where: Where = CPU) -> tuple[Call, Call]:
+    """Net forward and runtime of a network that is there, as functions without arguments."""
     rng = np.random.default_rng(1)
     taken = tuple(max(round(n / RESIZED), 1) for n in size)
-    image = rng.standard_normal((1, 3, *taken), np.float32)
+    image = where.to(rng.standard_normal((1, 3, *taken), np.float32))
     given = upsample(image, size)
+    rest: tuple[Any, ...] = ()
+    follows: Any
     if hasattr(net, "head"):
         proposals = [boxes.proposals(rng, np.zeros((0, 4)), size, background=ROIS)]
-        rois = rois_of(proposals, size).astype(np.float32)
-        return (
-            lambda: net(Tape(), given, rois),
-            lambda: two_stage.detect(net, upsample(image, size), proposals),
-        )
-    follows = rpn.detect if hasattr(net, "rpn") else deeplab.predict
-    return lambda: net(Tape(), given), lambda: follows(net, upsample(image, size))
+        rest = (rois_of(proposals, size).astype(np.float32),)
+        follows = partial(two_stage.detect, proposals=proposals)
+    else:
+        follows = rpn.detect if hasattr(net, "rpn") else deeplab.predict
+
+    def forward() -> None:
+        net(Tape(ops=where.ops), given, *rest)
+        where.wait()
+
+    def runtime() -> None:
+        follows(net, upsample(image, size), ops=where.ops)
+        where.wait()
+
+    return forward, runtime
 
 
-def moved(net: Any) -> Any:
+def with_offsets(net: Any) -> Any:
     """A network whose branches are not zero: offsets of about a pixel."""
     rng = np.random.default_rng(2)
     for name, a in parameters(net).items():

@@ -7,7 +7,7 @@ was not.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from . import parallel
+from .door import namespace, on_cpu
 from .layers import arrays, parameters
 from .tape import Record, Tape
 
@@ -48,7 +49,7 @@ def train(
     rate: Callable[[int], float], checkpoint: str | Path | None = None, every: int = 100,
     progress: Callable[[State], None] | None = None, ops: Any = None,
     communicator: parallel.Communicator | None = None,
-    weight: Callable[[Any], float] | None = None,
+    weight: Callable[[Any], float] | None = None, frozen: Collection[str] = (),
 ) -> State:  # fmt: skip
     """Steps up to `iterations`, from where the state is, or the checkpoint if there is one.
 
@@ -60,6 +61,7 @@ def train(
     communicator  the other processes of this run, which step as one (see `parallel`); all read the
                   checkpoint, the first writes it
     weight        what a process's loss counts for, of what was drawn; None: all the same
+    frozen        names of parameters that stay as they are, see `frozen.freeze`
     Raises Diverged where the loss is not finite, in all processes of the run; the checkpoint is
     then that of the steps before.
     """
@@ -69,7 +71,7 @@ def train(
     if checkpoint is not None:
         parallel.together(group, partial(_resume, checkpoint, state), ValueError)
     parallel.agree(group, _digests(state) if group else {})
-    trained = parameters(state.net)
+    trained = _trained(state.net, frozen)
     compute = partial(_gradients, state, trained, draw, loss, ops, weight)
     while state.iteration < iterations:
         value, gradients = _averaged(group, state, trained, compute) if group else compute()[:2]
@@ -82,6 +84,16 @@ def train(
         if progress is not None:
             progress(state)
     return state
+
+
+def _trained(net: Any, frozen: Collection[str]) -> dict[str, Array]:
+    """The parameters but for some of them, by name."""
+    every = parameters(net)
+    unknown = sorted(set(frozen) - every.keys())
+    if isinstance(frozen, str) or unknown:
+        said = repr(frozen) if isinstance(frozen, str) else ", ".join(unknown)
+        raise ValueError(f"frozen has {said}, expected names of parameters of the network")
+    return {name: a for name, a in every.items() if name not in frozen}
 
 
 def _gradients(
@@ -170,8 +182,8 @@ def save(path: str | Path, state: State) -> None:
         "rng": state.rng.bit_generator.state, "losses": [x.hex() for x in state.losses],
         "optimiser": type(state.optimiser).__name__,
     }  # fmt: skip
-    kept: dict[str, Any] = {f"net {name}": a for name, a in arrays(state.net).items()}
-    kept |= {f"state {name}": a for name, a in state.optimiser.state.items()}
+    kept: dict[str, Any] = {f"net {name}": on_cpu(a) for name, a in arrays(state.net).items()}
+    kept |= {f"state {name}": on_cpu(a) for name, a in state.optimiser.state.items()}
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with beside.open("wb") as file:
         np.savez(file, told=json.dumps(told), **kept)
@@ -198,11 +210,13 @@ def load(path: str | Path, state: State) -> None:
         if kind != given:
             raise ValueError(f"{path} was written with {kind}, expected the same, not {given}")
     for name, a in own.items():
-        a[...] = kept[name]
+        a[...] = namespace(a).asarray(kept[name])
+    own_place = namespace(next(iter(own.values()), np.zeros(0)))
     state.optimiser.state.clear()
     state.optimiser.state.update(
-        {n.removeprefix("state "): a for n, a in kept.items() if n.startswith("state ")}
-    )
+        {n.removeprefix("state "): own_place.asarray(a)
+         for n, a in kept.items() if n.startswith("state ")}
+    )  # fmt: skip
     state.rng.bit_generator.state = told["rng"]
     state.losses[:] = map(float.fromhex, told["losses"])
 

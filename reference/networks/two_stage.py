@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from . import boxes
+from . import boxes, settings
 from .anchors import Truths, checked_truths, sample
-from .detections import Predicted, detections, joined, on_cpu, probabilities
+from .detections import Predicted, detections, joined, probabilities
 from .detector import rois_of
-from .door import namespace
-from .metrics import Detections
+from .door import images_of, namespace, on_cpu
+from .metrics import Detections, overlaps
 from .rpn import Batch, Rpn, propose, rpn_loss, stages, total
 from .tape import Tape
+
+PLAN = settings.VOC["Faster R-CNN"]
+SAMPLE, KEEP = settings.of_sample(PLAN), settings.of_proposals(PLAN, training=True)
 
 
 class Sampled(NamedTuple):
@@ -47,11 +50,13 @@ class TwoStage:
     trunk: Any
     head: Any
     rpn: Rpn | None = None
-    stride: int = 16
+    stride: int = PLAN.stride.value
 
     def __call__(self, tape: Tape, images: Array, rois: Array) -> tuple[Array, Array | None]:
+        if not hasattr(rois, "shape"):
+            raise TypeError(f"rois is of type {type(rois).__name__}, expected an array R 5")
         if rois.shape[1:] == (5,):  # else the operators refuse them
-            boxes.checked("boxes of rois", on_cpu(rois)[:, 1:], images.shape[2:])
+            boxes.checked("boxes of rois", on_cpu(rois)[:, 1:], images_of(images).shape[2:])
         top = self.maps(tape, images)[1]
         scores, deltas = self.head(tape, top, namespace(images).asarray(rois, images.dtype))
         return scores, deltas
@@ -63,19 +68,29 @@ class TwoStage:
 
 def sampled(
     rng: np.random.Generator, proposals: Sequence[Array], truths: Sequence[Truths], size: Any, *,
-    number: int = 128, foreground: float = 0.25, threshold: float = 0.5, add_truths: bool = True,
+    number: int = SAMPLE["number"], foreground: float = SAMPLE["foreground"],
+    threshold: float = SAMPLE["threshold"], lowest: float = SAMPLE["lowest"],
+    add_truths: bool = True,
 ) -> Sampled:  # fmt: skip
     """A sample of the proposals R_n 4 of each image, with the object that each is of.
 
     number, foreground  how many of an image, and which share of them may be of objects
-    threshold           of the overlap with an object (`boxes.assign`); below it is background
+    threshold, lowest   of the largest overlap with an object (`boxes.assign`): from the first on
+                        it is of that object, from the second to the first background; below, left
     add_truths          the objects themselves are proposals too
     """
+    if not 0 <= lowest <= threshold:
+        raise ValueError(
+            f"lowest and threshold are {lowest} and {threshold}, expected 0 <= lowest <= threshold"
+        )
     kept, labels, targets = [], [np.zeros(0, int)], [np.zeros((0, 4))]
     for n, (given, each) in enumerate(zip(proposals, truths, strict=True)):
         given = boxes.checked(f"proposals of image {n}", given, size)
         given = np.vstack([given, each.boxes]) if add_truths else given
         found = boxes.assign(given, each.boxes, each.kinds, threshold)
+        if lowest > 0 and len(given):
+            most = overlaps(given, each.boxes).max(axis=1, initial=0)
+            found.labels[(found.labels == 0) & (most < lowest)] = -1
         rows = sample(rng, found.labels, number, foreground)
         kept.append(given[rows])
         labels.append(found.labels[rows])
@@ -90,11 +105,11 @@ def loss(
     """The loss of the RoIs, and with an RPN that of its anchors too.
 
     batch      the RoIs are sampled from its proposals; if it has none, from those of the RPN
-    proposing  options of `rpn.propose` beside training's `before` and `after`
+    proposing  options of `rpn.propose`, beside those of training
     of_rpn     options of `rpn.rpn_loss`
     options    of `sampled`
     """
-    rng, size = np.random.default_rng(batch.seed), batch.images.shape[2:]
+    rng, size = np.random.default_rng(batch.seed), images_of(batch.images).shape[2:]
     truths = checked_truths(batch.truths, batch.images, net.head.classes)
     _given(net, batch.proposals, batch.images)
     res4, top = net.maps(tape, batch.images)
@@ -103,8 +118,8 @@ def loss(
         maps = net.rpn(tape, res4)
         values.append(rpn_loss(net.rpn, tape, maps, batch, rng, **(of_rpn or {})))
         if proposals is None:
-            settings = {"before": 12000, "after": 2000, **(proposing or {})}
-            proposals = [found.boxes for found in propose(net.rpn, maps, size, **settings)]
+            found = propose(net.rpn, maps, size, **KEEP | dict(proposing or {}))
+            proposals = [each.boxes for each in found]
     assert proposals is not None
     drawn = sampled(rng, proposals, truths, size, **options)
     return total(tape, *values, roi_loss(net, tape, top, drawn))
@@ -133,7 +148,7 @@ def _given(net: TwoStage, proposals: Sequence[Array] | None, images: Array) -> N
     """Refuses where proposals have to come from nowhere, or are of other images."""
     if proposals is None and net.rpn is None:
         raise ValueError("proposals is None, and the network has no RPN that makes them")
-    if proposals is not None and len(proposals) != len(images):
+    if proposals is not None and len(proposals) != len(images_of(images)):
         raise ValueError(f"there are proposals of {len(proposals)} images, expected {len(images)}")
 
 

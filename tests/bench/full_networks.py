@@ -59,7 +59,7 @@ def calls(size: tuple[int, int] = SIZE, rows: tuple[str, ...] = ROWS) -> dict[st
         if row.name in rows:
             plain = row.make(np.random.default_rng(0))
             for kind, net in (("plain", plain), ("deformable", count.converted(row, plain))):
-                forward, whole = runtime.works(runtime.moved(net), size)
+                forward, whole = runtime.works(runtime.with_offsets(net), size)
                 found |= {f"{row.name}, {kind}, net forward": forward,
                           f"{row.name}, {kind}, runtime": whole}  # fmt: skip
     return found

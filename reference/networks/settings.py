@@ -1,0 +1,104 @@
+"""From a protocol to the arguments of the networks' functions, by the names that they have there.
+
+    plan = complete("R-FCN", "COCO")                        see `cited`
+    proposing = rpn.rpn(rng, **of_rpn(plan))
+    net = rfcn.rfcn(rng, trunk, rpn=proposing, **of_head(plan))
+    value = two_stage.loss(net, tape, batch, **of_training(plan))
+    found = two_stage.detect(net, images, **of_test(plan))
+
+The defaults of those functions are these numbers too, of VOC: they stand in `protocols` and nowhere
+else. Not built, so not here: OHEM ("hardest"), and anything that training images are resized with.
+"""
+
+from typing import Any
+
+from .anchors import Anchors
+from .cited import complete
+from .protocols import Protocol
+
+Options = dict[str, Any]
+
+
+def of_head(plan: Protocol) -> Options:
+    """Of `deeplab.deeplab`, `rpn.category_aware_rpn`, `faster_rcnn.faster_rcnn` or `rfcn.rfcn`."""
+    made: Options = {"classes": plan.need("classes"), "channels": plan.need("reduction")}
+    if plan.network == "DeepLab":
+        return made
+    if plan.network == "category-aware RPN":
+        return made | {"anchors": anchors(plan)}
+    made |= {"stride": plan.need("stride"), "output_size": plan.need("bins")}
+    made |= _points(plan.need("samples"))
+    agnostic = plan.need("class_agnostic")
+    if plan.network == "R-FCN":
+        return made | {"box_sets": 2 if agnostic else made["classes"]}
+    first, second = plan.need("hidden")
+    if first != second:
+        raise ValueError(f"hidden is {(first, second)}, expected two layers of one width")
+    return made | {"hidden": first, "agnostic": agnostic}
+
+
+def _points(samples: Any) -> Options:
+    """The rule of `roi_points`: all pixels of a bin, or a grid as in the released code."""
+    whole = samples == "all pixels"
+    return {"bins": "paper" if whole else "mxnet", "samples": None if whole else samples}
+
+
+def anchors(plan: Protocol) -> Anchors:
+    """Their scales in pixels: a protocol counts strides of 16 pixels."""
+    scales = tuple(16 * a for a in plan.need("anchor_scales"))
+    return Anchors(scales, plan.need("anchor_ratios"), plan.need("stride"))
+
+
+def of_rpn(plan: Protocol) -> Options:
+    """Of `rpn.rpn`, on conv4."""
+    return {"hidden": plan.need("rpn_hidden"), "anchors": anchors(plan)}
+
+
+def of_rpn_loss(plan: Protocol) -> Options:
+    """Of `rpn.rpn_loss`, and of `rpn.loss`."""
+    negative, positive = plan.need("rpn_overlaps")
+    return {
+        "number": plan.need("rpn_rois"), "foreground": plan.need("rpn_positive"),
+        "positive": positive, "negative": negative,
+    }  # fmt: skip
+
+
+def of_sample(plan: Protocol) -> Options:
+    """Of `two_stage.sampled`: RoIs to learn from."""
+    lowest, threshold = plan.need("overlaps")
+    return {
+        "number": plan.need("rois"), "foreground": plan.need("positive"),
+        "threshold": threshold, "lowest": lowest,
+    }  # fmt: skip
+
+
+def of_proposals(plan: Protocol, *, training: bool = False) -> Options:
+    """Of `rpn.propose`."""
+    overlap, before, after = plan.need("kept_training" if training else "kept")
+    least = plan.need("least_side")
+    return {"before": before, "after": after, "overlap": overlap, "least": least}
+
+
+def of_training(plan: Protocol) -> Options:
+    """Of `two_stage.loss`."""
+    proposing = of_proposals(plan, training=True)
+    return of_sample(plan) | {"proposing": proposing, "of_rpn": of_rpn_loss(plan)}
+
+
+def of_detections(plan: Protocol) -> Options:
+    """Of `detections.detections`, and of `rpn.detect`."""
+    return {"least": plan.need("least_score"), "overlap": plan.need("nms")}
+
+
+def of_test(plan: Protocol, *, averaged: bool = False) -> Options:
+    """Of `two_stage.detect`; averaged: with the iterative box average of Table 5 (B)."""
+    made = of_detections(plan)
+    if averaged:
+        rounds, overlap = plan.need("box_average_settings")
+        made |= {"again": rounds, "average": overlap}
+    joint = plan.need("proposals") == "joint"
+    return made | ({"proposing": of_proposals(plan)} if joint else {})
+
+
+VOC = {name: complete(name, "VOC") for name in (
+    "DeepLab", "category-aware RPN", "Faster R-CNN", "R-FCN")}  # fmt: skip
