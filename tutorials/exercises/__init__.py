@@ -19,11 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from . import counting, detecting, gpu, layers, learning, receptive, roi, sampling, training
+from . import (
+    counting,
+    detecting,
+    gpu,
+    layers,
+    learning,
+    neighbours,
+    receptive,
+    roi,
+    sampling,
+    training,
+)
 from .calls import Trouble, call, described
 from .grading import a_value, complaint
 
-MODULES = sampling, layers, roi, receptive, learning, training, detecting, counting, gpu
+MODULES = (sampling, layers, roi, receptive, learning, training, detecting, counting, neighbours,
+           gpu)  # fmt: skip
 EXERCISES = {name: exercise for m in MODULES for name, exercise in m.EXERCISES.items()}
 
 

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any
 
 # The last one needs Numba.
-MODULES = ("layers", "roi", "receptive", "learning", "training", "detecting", "counting", "gpu")
+MODULES = ("layers", "roi", "receptive", "learning", "training", "detecting", "counting",
+           "neighbours", "gpu")  # fmt: skip
 
 
 def solution(name: str) -> Callable[..., Any]:

@@ -738,5 +738,6 @@ exercises.check("gathered", launched(gathered))
 # * A sum has an owner, or needs atomics. Owners give the same bits each time.
 # * What can be counted without a GPU: reads, writes, atomics, sectors, races. What cannot: time.
 #
-# **Next:** [notebook 13](13_check_your_own_kernel.ipynb) puts a kernel of yours to every test that
-# the paper's equations promise.
+# **Next:** [notebook 12](12_neighbours.ipynb) writes the layers around the paper with the same
+# sampler. Or, with a kernel of your own, [notebook 13](13_check_your_own_kernel.ipynb) puts it to
+# every test that the paper's equations promise.
