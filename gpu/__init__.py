@@ -1,7 +1,8 @@
 """The operators of `reference` on NVIDIA GPUs: the same names, arguments, results and errors.
 
 Arrays of NumPy, CuPy, Numba, PyTorch and JAX go in, and arrays like x come out; see `arrays`. A
-tensor of PyTorch's that requires a gradient is detached: `gpu.torch` has operators with autograd.
+tensor of PyTorch's that requires a gradient is detached: `gpu.torch` has operators with autograd,
+`gpu.jax` such for JAX, and `gpu.onnx` writes a layer as a model of ONNX.
 The keywords that choose an implementation are in the head of `operators`.
 Importing this package needs no GPU and imports neither Numba nor CuPy: the first call does, and
 raises one RuntimeError where neither can run.
@@ -31,6 +32,7 @@ from .roi_operators import (
     roi_pool,
     roi_pool_backward,
 )
+from .volume_operators import deform_conv3d, deform_conv3d_backward
 
 __all__ = [
     "ConvGrads",
@@ -42,6 +44,8 @@ __all__ = [
     "conv2d_backward",
     "deform_conv2d",
     "deform_conv2d_backward",
+    "deform_conv3d",
+    "deform_conv3d_backward",
     "deform_ps_roi_pool",
     "deform_ps_roi_pool_backward",
     "deform_roi_pool",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from deformable_convnets.reference import checks, roi_checks
-from deformable_convnets.reference.geometry import Geometry, RoiGeometry
+from deformable_convnets.reference.geometry import AnyGeometry, RoiGeometry
 
 from . import arrays, registry
 from .registry import Choice
@@ -25,7 +25,7 @@ class Call:
     def __getattr__(self, name: str) -> Any:
         return arrays.described(self.given[name])
 
-    def output_shape(self, geometry: Geometry) -> Shape:
+    def output_shape(self, geometry: AnyGeometry) -> Shape:
         return self.x.shape[0], self.weight.shape[0], *geometry.output
 
     def forward(self, shape: Shape, **settings: Any) -> Any:

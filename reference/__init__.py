@@ -10,7 +10,8 @@ The letters, here once and used everywhere:
 
     x, y, w, p0, p_n, p, q, g, G  as in the paper; positions are (y, x), y first, in pixels of x
 
-`equations.py` is the paper read aloud, with loops; start there. All arrays are NCHW.
+`equations.py` is the paper read aloud, with loops; start there. All arrays are NCHW; those of
+`conv3d` and `deform_conv3d` are NCDHW, with positions (z, y, x).
 """
 
 from . import equations
@@ -51,6 +52,7 @@ from .roi_modules import (
     deform_roi_pool_module_backward,
 )
 from .roi_pool import RoiPoolGrads, roi_pool, roi_pool_backward
+from .volumes import conv3d, conv3d_backward, deform_conv3d, deform_conv3d_backward
 
 __all__ = [
     "ConvGrads",
@@ -68,9 +70,13 @@ __all__ = [
     "SampleGrads",
     "conv2d",
     "conv2d_backward",
+    "conv3d",
+    "conv3d_backward",
     "dG",
     "deform_conv2d",
     "deform_conv2d_backward",
+    "deform_conv3d",
+    "deform_conv3d_backward",
     "deform_conv_module",
     "deform_conv_module_backward",
     "deform_ps_roi_pool",

@@ -19,6 +19,7 @@ sample and both derivatives, and nothing of it reaches the gradient of x.
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -74,13 +75,32 @@ class Cells:
         """dG/dp_x."""
         return self.matrix(self.y.g, self.x.dg)
 
+    @property
+    def dG(self) -> tuple[Matrix, Matrix]:
+        """dG/dp_y and dG/dp_x."""
+        return self.G_y, self.G_x
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """y and x."""
+        return self.y, self.x
+
     def matrix(self, of_y: Array, of_x: Array) -> Matrix:
         """The sparse matrix of the products of_y of_x: a row per point, its four corners."""
-        value = of_y[..., :, None] * of_x[..., None, :]
-        index = np.int32 if max(value.size, self.columns) < 2**31 else np.int64
-        row_start = np.arange(0, value.size + 1, 4, dtype=index)
-        column = self.column.ravel().astype(index)
-        return csr_array((value.ravel(), column, row_start), shape=(value.size // 4, self.columns))
+        return rows(of_y[..., :, None] * of_x[..., None, :], self.column, self.columns)
+
+
+def rows(
+    value: Float[Array, "maps points *corners"],
+    column: Int[Array, "maps points *corners"],
+    columns: int,
+) -> Matrix:
+    """A sparse matrix with a row per point, whose entries are the corners of its cell."""
+    corners = prod(value.shape[2:])
+    index = np.int32 if max(value.size, columns) < 2**31 else np.int64
+    row_start = np.arange(0, value.size + 1, corners, dtype=index)
+    entries = (value.ravel(), column.ravel().astype(index), row_start)
+    return csr_array(entries, shape=(value.size // corners, columns))
 
 
 def g(a: Any, b: Any) -> Any:
@@ -181,13 +201,13 @@ def read(
 
 
 def slopes(
-    at: Cells, pixels: Float[Array, "pixels C"], grad_samples: Float[Array, "points C"]
-) -> Float[Array, "points 2"]:
-    """The gradient of p: grad_samples . (G_y x, G_x x), summed over channels."""
-    each = [
-        np.einsum("pc,pc->p", grad_samples, read(matrix, at.nan, pixels))
-        for matrix in (at.G_y, at.G_x)
-    ]
+    at: Any, pixels: Float[Array, "pixels C"], grad_samples: Float[Array, "points C"]
+) -> Float[Array, "points axes"]:
+    """The gradient of p: grad_samples . (G_y x, G_x x), summed over channels.
+
+    at  the `Cells` of the points, or those of a volume
+    """
+    each = [np.einsum("pc,pc->p", grad_samples, read(matrix, at.nan, pixels)) for matrix in at.dG]
     return np.stack(each, axis=-1)
 
 

@@ -7,16 +7,18 @@ shapes of the call. Shapes and values are a `ValueError`, what is no real floati
 
 from dataclasses import replace
 from functools import cache
+from math import prod
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .geometry import Geometry, Pair, Sides, output_size, pair, sides
+from .geometry import AnyGeometry, Geometry, Pair, Sides, output_size, pair, sides
 
 BORDERS = ("zero", "dcnv1")
 NOT_A_BACKWARD = object()  # in place of grad_output, where there is none to check
 SIDES = ("right", "left")
 DTYPES = ("float16", "float32", "float64")
+AXES = {2: (("kh", "kw"), "Ho, Wo"), 3: (("kd", "kh", "kw"), "Do, Ho, Wo")}  # of weight and y
 # Arrays whose arithmetic is another: one hides some of its numbers, one is always of rank 2.
 NOT_PLAIN = (np.ma.MaskedArray, np.matrix)
 
@@ -50,13 +52,14 @@ class Call:
 
     def pair(self, name: str, value: Any, *, at_least: int) -> Pair:
         """`geometry.pair`, with the shapes of the call in its errors."""
-        return self._told(pair, name, value, at_least=at_least)
+        return self.told(pair, name, value, at_least=at_least)
 
     def sides(self, name: str, value: Any) -> Sides:
         """`geometry.sides`, with the shapes of the call in its errors."""
-        return self._told(sides, name, value)
+        return self.told(sides, name, value)
 
-    def _told(self, parse: Any, *args: Any, **options: Any) -> Any:
+    def told(self, parse: Any, *args: Any, **options: Any) -> Any:
+        """What `parse` makes of these, with the shapes of the call in its errors."""
         try:
             return parse(*args, **options)
         except (TypeError, ValueError) as error:
@@ -143,19 +146,7 @@ def check_deform_conv2d(
         may_be_float32=("offset",),
     )
     geometry = _convolution(call, stride, padding, dilation)
-    (N, C), K, (Ho, Wo) = x.shape[:2], geometry.kernel[0] * geometry.kernel[1], geometry.output
-    channels = offset.shape[1]
-    if channels == 0 or channels % (2 * K):
-        call.fail(f"offset has {channels} channels, expected a multiple of 2 * kh * kw = {2 * K}")
-    G = channels // (2 * K)
-    if C % G:
-        call.fail(
-            f"offset has {channels} channels, {G} offset groups of 2 * kh * kw = {2 * K}, expected"
-            f" a divisor of C = {C} groups"
-        )
-    call.check_shape("offset", "N, 2 * G * kh * kw, Ho, Wo", (N, channels, Ho, Wo))
-    call.check_shape("mask", "N, G * kh * kw, Ho, Wo", (N, G * K, Ho, Wo))
-    call.check_shape("grad_output", "N, O, Ho, Wo", (N, weight.shape[0], Ho, Wo))
+    G = offset_groups(call, geometry)
     one_of(call, "border", border, BORDERS)
     one_of(call, "side", side, SIDES)
     return replace(geometry, offset_groups=G)
@@ -182,29 +173,6 @@ def check_matrix(p: Any, size: Any, border: Any, side: Any = "right") -> Pair:
     one_of(call, "border", border, BORDERS)
     one_of(call, "side", side, SIDES)
     return call.pair("size", size, at_least=1)
-
-
-def check_offset(
-    offset: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any
-) -> Geometry:
-    """The functions of an offset field alone; its own Ho and Wo are taken as they are."""
-    call = Call(offset=offset)
-    call.check_arrays({"offset": "N 2*G*K Ho Wo"})
-    kernel = call.pair("kernel_size", kernel_size, at_least=1)
-    channels, taps = offset.shape[1], kernel[0] * kernel[1]
-    if channels == 0 or channels % (2 * taps):
-        call.fail(
-            f"offset has {channels} channels, expected a multiple of 2 * kh * kw = {2 * taps}"
-        )
-    return Geometry(
-        kernel=kernel,
-        stride=call.pair("stride", stride, at_least=1),
-        padding=call.sides("padding", padding),
-        dilation=call.pair("dilation", dilation, at_least=1),
-        output=(offset.shape[2], offset.shape[3]),
-        groups=1,
-        offset_groups=channels // (2 * taps),
-    )
 
 
 def check_module(
@@ -239,40 +207,68 @@ def check_branch(weight: Any, in_channels: Any, offset_groups: Any) -> tuple[int
     return call.pair("(in_channels, offset_groups)", (in_channels, offset_groups), at_least=1)
 
 
-def check_layout(offset: Any, mask: Any) -> None:
-    """The converters between layouts: real floating arrays of one dtype."""
-    Call(("mask",), offset=offset, mask=mask).check_arrays({})
-
-
 def _convolution(call: Call, stride: Any, padding: Any, dilation: Any) -> Geometry:
-    """Channels, groups and output size, which all convolutions share."""
+    """The geometry of a convolution of maps, with one offset group."""
+    groups = channel_groups(call, "HW")
+    stride = call.pair("stride", stride, at_least=1)
+    padding = call.sides("padding", padding)
+    dilation = call.pair("dilation", dilation, at_least=1)
+    kernel, output = output_sizes(call, "HW", stride, padding, dilation)
+    return Geometry(kernel, stride, padding, dilation, output, groups, 1)
+
+
+def channel_groups(call: Call, axes: str) -> int:
+    """groups, from the channels of x and weight; their last axes, such as "HW", are not empty."""
     x, weight = call.arrays["x"], call.arrays["weight"]
-    (_, C, H, W), (O, C_per_group, kh, kw) = x.shape, weight.shape
-    call.check_not_empty("x", {"C": C, "H": H, "W": W})
-    call.check_not_empty("weight", {"O": O, "C/groups": C_per_group, "kh": kh, "kw": kw})
+    C, (O, C_per_group) = x.shape[1], weight.shape[:2]
+    call.check_not_empty("x", dict(zip(("C", *axes), x.shape[1:], strict=True)))
+    names = ("O", "C/groups", *AXES[len(axes)][0])
+    call.check_not_empty("weight", dict(zip(names, weight.shape, strict=True)))
     if C % C_per_group:
         call.fail(f"weight has {C_per_group} input channels, expected a divisor of C = {C}")
-    groups = C // C_per_group
+    groups = int(C // C_per_group)
     if O % groups:
         call.fail(
             f"weight has {O} output channels, expected a multiple of groups = C // (C/groups) ="
             f" {C} // {C_per_group} = {groups}"
         )
-    stride = call.pair("stride", stride, at_least=1)
-    padding = call.sides("padding", padding)
-    dilation = call.pair("dilation", dilation, at_least=1)
-    Ho, Wo = map(output_size, (H, W), (kh, kw), stride, padding, dilation)
-    if min(Ho, Wo) < 1:
-        axis, size, k, s, (before, after), d = list(
-            zip("HW", (H, W), (kh, kw), stride, padding, dilation, strict=True)
-        )[0 if Ho < 1 else 1]
+    return groups
+
+
+def output_sizes(call: Call, axes: str, stride: Any, padding: Any, dilation: Any) -> Any:
+    """The kernel, and the size of y along each axis, 1 or more; a bias is of its channels."""
+    x, weight = call.arrays["x"], call.arrays["weight"]
+    each = list(zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True))
+    output = tuple(output_size(*one) for one in each)
+    if min(output) < 1:
+        axis = next(i for i, made in enumerate(output) if made < 1)
+        size, k, s, (before, after), d = each[axis]
         call.fail(
-            f"y would have {Ho} x {Wo} pixels, expected 1 x 1 or more: along {axis} it has (size +"
-            f" padding - dilation * (k - 1) - 1) // stride + 1 ="
+            f"y would have {_by(output)} pixels, expected {_by([1] * len(axes))} or more: along"
+            f" {axes[axis]} it has (size + padding - dilation * (k - 1) - 1) // stride + 1 ="
             f" ({size} + {before} + {after} - {d} * ({k} - 1) - 1) // {s} + 1"
         )
-    call.check_shape("bias", "O,", (O,))
-    return Geometry((kh, kw), stride, padding, dilation, (Ho, Wo), groups, 1)
+    call.check_shape("bias", "O,", (weight.shape[0],))
+    return tuple(weight.shape[2:]), output
+
+
+def offset_groups(call: Call, geometry: AnyGeometry) -> int:
+    """G, from the channels of the offset; the shapes of offset, mask and grad_output are right."""
+    (N, C), O = call.arrays["x"].shape[:2], call.arrays["weight"].shape[0]
+    d, K, channels = len(geometry.kernel), prod(geometry.kernel), call.arrays["offset"].shape[1]
+    taps, sizes = " * ".join(AXES[d][0]), AXES[d][1]
+    if channels == 0 or channels % (d * K):
+        call.fail(f"offset has {channels} channels, expected a multiple of {d} * {taps} = {d * K}")
+    G = int(channels // (d * K))
+    if C % G:
+        call.fail(
+            f"offset has {channels} channels, {G} offset groups of {d} * {taps} = {d * K}, expected"
+            f" a divisor of C = {C} groups"
+        )
+    call.check_shape("offset", f"N, {d} * G * {taps}, {sizes}", (N, channels, *geometry.output))
+    call.check_shape("mask", f"N, G * {taps}, {sizes}", (N, G * K, *geometry.output))
+    call.check_shape("grad_output", f"N, O, {sizes}", (N, O, *geometry.output))
+    return G
 
 
 def _points(call: Call, p: Any) -> None:
@@ -294,6 +290,10 @@ def _name(dtype: Any) -> str:
 def _either(words: Any) -> str:
     *most, last = words
     return f"{', '.join(most)} or {last}" if most else str(last)
+
+
+def _by(sizes: Any) -> str:
+    return " x ".join(map(str, sizes))
 
 
 def _shape(a: Any) -> str:

@@ -39,7 +39,7 @@ def conv2d(
     weight  O C/groups kh kw, with groups = C // weight.shape[1]
     bias    O
     stride, dilation   int or (y, x), at least 1
-    padding int, (y, x) or ((top, bottom), (left, right))
+    padding  int, (y, x) or ((top, bottom), (left, right))
     Returns N O Ho Wo in the dtype of x; float16 is computed in float32. As everywhere in this
     field it is a cross-correlation: the kernel is not flipped. Raises ValueError or TypeError.
     """

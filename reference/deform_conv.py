@@ -11,7 +11,7 @@ maps of their own: G has one diagonal block per image and offset group.
 The mask multiplies samples: Deformable ConvNets v2 (Zhu et al. 2019), not this paper.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from numpy import ndarray as Array
 
 from . import checks, layout
 from .bilinear import Border, Side, as_given, cells, computed, read, slopes
-from .geometry import Geometry, Pair, R, Sides, centres
+from .geometry import AnyGeometry, Pair, Sides, centres, regular_grid
 
 
 class DeformConvGrads(NamedTuple):
@@ -64,18 +64,9 @@ def deform_conv2d(
     geometry = checks.check_deform_conv2d(
         x, offset, weight, bias, stride, padding, dilation, mask, border
     )
-    N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
     p = locations(computed(offset), geometry)
     at = cells(p, x.shape[2:], border)
-    samples = read(at.G, at.nan, layout.pixels(computed(x), G))
-    if mask is not None:
-        samples *= layout.points(computed(mask), geometry).reshape(-1, 1)
-    columns = layout.columns(samples, N, geometry)
-    y = layout.weights(computed(weight), groups) @ columns.swapaxes(1, 2)
-    y = layout.from_outputs(y, N, geometry)
-    if bias is not None:
-        y += computed(bias)[:, None, None]
-    return np.ascontiguousarray(y, x.dtype)
+    return sampled_and_summed(at, geometry, x, weight, bias, mask)
 
 
 def deform_conv2d_backward(
@@ -107,8 +98,35 @@ def deform_conv2d_backward(
         x, offset, weight, bias, stride, padding, dilation, mask, border,
         grad_output=grad_output, side=side,
     )  # fmt: skip
+    p = locations(computed(offset), geometry)
+    at = cells(p, x.shape[2:], border, side)
+    return gradients(at, geometry, grad_output, x, offset, weight, bias, mask)
+
+
+def sampled_and_summed(
+    at: Any, geometry: AnyGeometry, x: Array, weight: Array, bias: Array | None, mask: Array | None
+) -> Array:
+    """Equation (2) of maps or volumes, once it is known where the points are: y = (G x) W.
+
+    at  the `bilinear.Cells` of every sampling point, or the `trilinear.VolumeCells`
+    """
     N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
-    at = cells(locations(computed(offset), geometry), x.shape[2:], border, side)
+    samples = read(at.G, at.nan, layout.pixels(computed(x), G))
+    if mask is not None:
+        samples *= layout.points(computed(mask), geometry).reshape(-1, 1)
+    columns = layout.columns(samples, N, geometry)
+    y = layout.weights(computed(weight), groups) @ columns.swapaxes(1, 2)
+    if bias is not None:
+        y += computed(bias).reshape(groups, -1, 1)
+    return np.ascontiguousarray(layout.from_outputs(y, N, geometry), x.dtype)
+
+
+def gradients(
+    at: Any, geometry: AnyGeometry, grad_output: Array,
+    x: Array, offset: Array, weight: Array, bias: Array | None, mask: Array | None,
+) -> DeformConvGrads:  # fmt: skip
+    """Equation (7) and the other gradients of `sampled_and_summed`, of maps or volumes."""
+    N, G, groups = x.shape[0], geometry.offset_groups, geometry.groups
     pixels = layout.pixels(computed(x), G)
     grad_y = layout.outputs(computed(grad_output), groups)
     grad_samples = grad_y.swapaxes(1, 2) @ layout.weights(computed(weight), groups)
@@ -131,9 +149,12 @@ def deform_conv2d_backward(
     )
 
 
-def locations(offset: Float[Array, "N GK2 Ho Wo"], geometry: Geometry) -> Float[Array, "NG PK 2"]:
+def locations(
+    offset: Float[Array, "N GKd *output"], geometry: AnyGeometry
+) -> Float[Array, "NG PK d"]:
     """p = p0 + p_n + Delta p_n, for every image and offset group, output pixel and tap."""
-    p0 = centres(geometry).reshape(1, -1, 1, 2)
-    pn = R(geometry.kernel, dilation=geometry.dilation)
-    grid = (p0 + pn).reshape(1, -1, 2).astype(offset.dtype)
+    d = len(geometry.kernel)
+    p0 = centres(geometry).reshape(1, -1, 1, d)
+    pn = regular_grid(geometry.kernel, geometry.dilation)
+    grid = (p0 + pn).reshape(1, -1, d).astype(offset.dtype)
     return grid + layout.points(offset, geometry)

@@ -10,6 +10,8 @@ from numpy import ndarray as Array
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+Triple = tuple[int, int, int]
+Faces = tuple[Pair, Pair, Pair]  # ((front, back), (top, bottom), (left, right))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,22 @@ class Geometry:
     output: Pair
     groups: int
     offset_groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeGeometry:
+    """What a checked call to a convolution of volumes means: `Geometry` with one axis more."""
+
+    kernel: Triple
+    stride: Triple
+    padding: Faces
+    dilation: Triple
+    output: Triple
+    groups: int
+    offset_groups: int
+
+
+AnyGeometry = Geometry | VolumeGeometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +66,17 @@ def R(kernel_size: int | Pair, *, dilation: int | Pair = 1) -> Int[Array, "K 2"]
 
     Raises ValueError or TypeError where kernel_size or dilation is not an int or two, all >= 1.
     """
-    (kh, kw), (dy, dx) = (
-        pair("kernel_size", kernel_size, at_least=1),
-        pair("dilation", dilation, at_least=1),
-    )
-    taps = np.moveaxis(np.indices((kh, kw)), 0, -1).reshape(kh * kw, 2)
-    return (taps - ((kh - 1) // 2, (kw - 1) // 2)) * (dy, dx)
+    kernel = pair("kernel_size", kernel_size, at_least=1)
+    return regular_grid(kernel, pair("dilation", dilation, at_least=1))
 
 
-def centres(geometry: Geometry) -> Int[Array, "Ho Wo 2"]:
+def regular_grid(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> Int[Array, "K axes"]:
+    """The grid R of a kernel with any number of axes."""
+    taps = np.moveaxis(np.indices(kernel), 0, -1).reshape(-1, len(kernel))
+    return (taps - [(k - 1) // 2 for k in kernel]) * dilation
+
+
+def centres(geometry: AnyGeometry) -> Int[Array, "*output axes"]:
     """p0 of equations (1) and (2): the pixel of x under the kernel's centre, per output pixel."""
     p0 = np.moveaxis(np.indices(geometry.output), 0, -1) * geometry.stride
     to_centre = [
@@ -78,32 +98,59 @@ LARGEST = 2**31 - 1  # of a size, stride, padding or dilation, so that no sum of
 
 def pair(name: str, value: Any, *, at_least: int) -> Pair:
     """An int, or two of them (y, x), as (y, x)."""
-    y, x = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
-    if not (_is_int(y) and _is_int(x)):
-        raise TypeError(f"{name} is {value!r}, expected an int or a pair of ints (y, x)")
-    _check_range(name, value, (y, x), at_least)
-    return index(y), index(x)
+    y, x = per_axis(name, value, 2, at_least=at_least)
+    return y, x
+
+
+def triple(name: str, value: Any, *, at_least: int) -> Triple:
+    """An int, or three of them (z, y, x), as (z, y, x)."""
+    z, y, x = per_axis(name, value, 3, at_least=at_least)
+    return z, y, x
 
 
 def sides(name: str, value: Any) -> Sides:
     """An int, (y, x) or ((top, bottom), (left, right)) as the last, all >= 0."""
+    y, x = both_sides(name, value, 2)
+    return y, x
+
+
+def faces(name: str, value: Any) -> Faces:
+    """An int, (z, y, x) or ((front, back), (top, bottom), (left, right)) as the last, all >= 0."""
+    z, y, x = both_sides(name, value, 3)
+    return z, y, x
+
+
+INTS = {2: "a pair of ints (y, x)", 3: "three ints (z, y, x)"}
+PAIRS = {
+    2: "(y, x) or ((top, bottom), (left, right))",
+    3: "(z, y, x) or ((front, back), (top, bottom), (left, right))",
+}
+
+
+def per_axis(name: str, value: Any, axes: int, *, at_least: int) -> tuple[int, ...]:
+    """An int, or one for each axis, as the latter."""
+    each = value if isinstance(value, tuple | list) and len(value) == axes else (value,) * axes
+    if not all(map(_is_int, each)):
+        raise TypeError(f"{name} is {value!r}, expected an int or {INTS[axes]}")
+    _check_range(name, value, each, at_least)
+    return tuple([index(one) for one in each])
+
+
+def both_sides(name: str, value: Any, axes: int) -> tuple[Pair, ...]:
+    """An int, one for each axis, or a pair for each axis, as the last."""
     nested = isinstance(value, tuple | list) and any(isinstance(v, tuple | list) for v in value)
     if not nested:
-        y, x = pair(name, value, at_least=0)
-        return (y, y), (x, x)
-    whole = len(value) == 2 and all(
+        return tuple((n, n) for n in per_axis(name, value, axes, at_least=0))
+    whole = len(value) == axes and all(
         isinstance(v, tuple | list) and len(v) == 2 and all(map(_is_int, v)) for v in value
     )
     if not whole:
-        raise TypeError(
-            f"{name} is {value!r}, expected an int, (y, x) or ((top, bottom), (left, right))"
-        )
-    _check_range(name, value, (*value[0], *value[1]), 0)
-    (top, bottom), (left, right) = value
-    return (index(top), index(bottom)), (index(left), index(right))
+        raise TypeError(f"{name} is {value!r}, expected an int, {PAIRS[axes]}")
+    _check_range(name, value, tuple(n for v in value for n in v), 0)
+    return tuple((index(before), index(after)) for before, after in value)
 
 
-def _check_range(name: str, value: Any, numbers: tuple[int, ...], at_least: int) -> None:
+def _check_range(name: str, value: Any, numbers: Any, at_least: int) -> None:
     if min(numbers) < at_least:
         raise ValueError(f"{name} is {value!r}, expected {at_least} or more")
     if max(numbers) > LARGEST:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from . import checks, layout
+from . import checks, layout, offset_checks
 from .bilinear import computed
 from .deform_conv import locations
 from .geometry import Pair, Sides, pair
@@ -24,7 +24,7 @@ def sampling_points(
     offset  N 2*G*K Ho Wo, as in `deform_conv2d`
     Returns N G K Ho Wo 2, (y, x) in pixels of x (float32 for float16).
     """
-    geometry = checks.check_offset(offset, kernel_size, stride, padding, dilation)
+    geometry = offset_checks.check_offset(offset, kernel_size, stride, padding, dilation)
     N, G, K, (Ho, Wo) = (
         offset.shape[0],
         geometry.offset_groups,
@@ -45,7 +45,7 @@ def effective_dilation(
     well as with scale. Returns N G Ho Wo; not finite where an offset is not. Raises ValueError for
     a kernel of one tap.
     """
-    geometry = checks.check_offset(offset, kernel_size, 1, 0, dilation)
+    geometry = offset_checks.check_offset(offset, kernel_size, 1, 0, dilation)
     kh, kw = kernel = geometry.kernel
     if kh * kw == 1:
         checks.Call(offset=offset).fail(f"kernel_size is {kernel_size!r}, expected 2 taps or more")
@@ -102,7 +102,7 @@ def from_layout(offset: Array, name: str, kernel_size: int | Pair | None = None)
     Only the order changes: what a library adds to or divides offsets by stays in the numbers.
     Raises ValueError or TypeError for an unknown name and for a shape that is not the library's.
     """
-    checks.check_layout(offset, None)
+    offset_checks.check_layout(offset, None)
     pattern, kernel = _pattern(name, kernel_size)
     words = pattern.axes.split()
     if offset.ndim != len(words):
@@ -137,9 +137,9 @@ def to_layout(
     mask  N G*K Ho Wo, for "mindspore" alone, which packs it with the offsets and needs it
     Raises ValueError or TypeError where the layout has no room for the groups, images or mask.
     """
-    checks.check_layout(offset, mask)
+    offset_checks.check_layout(offset, mask)
     pattern, (kh, kw) = _pattern(name, kernel_size)
-    geometry = checks.check_offset(offset, (kh, kw), 1, 0, 1)
+    geometry = offset_checks.check_offset(offset, (kh, kw), 1, 0, 1)
     N, G, (Ho, Wo) = offset.shape[0], geometry.offset_groups, geometry.output
     if ("m" in pattern.d) != (mask is not None):
         raise ValueError(

@@ -7,8 +7,9 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .bilinear import computed
-from .checks import Call, check_offset, one_of
+from .checks import Call, one_of
 from .geometry import Geometry, Pair, output_size, pair, sides
+from .offset_checks import check_offset
 
 if TYPE_CHECKING:
     from .receptive_fields import ConvLayer

@@ -106,13 +106,13 @@ def check_caught(row: Row) -> None:
         assert caught(row, alone), f"{row.law} did not notice in the forward alone: {row.name}"
 
 
-def computed_in(dtype):
-    """deform_conv2d in another precision, the result cast back."""
+def computed_in(dtype, op="deform_conv2d"):
+    """deform_conv2d, or that of volumes, in another precision, the result cast back."""
 
     def wrong(x, offset, weight, bias=None, *, mask=None, **options):
         cast = [a if a is None else a.astype(dtype) for a in (x, offset, weight, bias, mask)]
         *args, mask = cast
-        return reference.deform_conv2d(*args, mask=mask, **options).astype(x.dtype)
+        return getattr(reference, op)(*args, mask=mask, **options).astype(x.dtype)
 
     return wrong
 

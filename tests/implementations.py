@@ -25,13 +25,16 @@ NUMBA_V2 = tuple(
     for name in NAMES
     if name.startswith(("sample", "deform_conv2d")) or name.endswith("pool_backward")
 )
+CONVOLUTIONS = tuple(name for name in NAMES if name.startswith(("conv2d", "deform_conv2d")))
+WITH_VOLUMES = (*NAMES, "deform_conv3d", "deform_conv3d_backward")
 OFFERED = {
-    ("numba", "v1"): NAMES,
+    ("numba", "v1"): WITH_VOLUMES,
     ("numba", "v2"): NUMBA_V2,
-    ("numba-on-cpu", "v1"): NAMES,
+    ("numba-on-cpu", "v1"): WITH_VOLUMES,
     ("numba-on-cpu", "v2"): NUMBA_V2,
     ("cupy", "v1"): NAMES,
     ("cupy", "v2"): NAMES,
+    ("cupy", "v3"): CONVOLUTIONS,
     ("numpy", "v1"): NAMES,
     ("cuda-on-cpu", "v2"): NAMES,
 }
@@ -70,7 +73,7 @@ def version(backend, name):
         operator: partial(
             getattr(gpu, operator), backend=backend, version=name if operator in offered else "v1"
         )
-        for operator in NAMES
+        for operator in WITH_VOLUMES
         if operator in offered or f"{operator}_backward" in offered
     }
     return Implementation(

@@ -85,12 +85,12 @@ def versions():
     shim.cuda, shim.SIMULATED = _cuda(), True
     sys.modules |= {PACKAGE: package, f"{PACKAGE}.shim": shim}
     package.shim = shim
-    names = ("sample", "convolution", "deform_conv", "deform_conv_columns", "roi_pool")
-    sample, conv, deform, columns, pool = (
+    names = ("sample", "convolution", "deform_conv", "deform_conv_columns", "roi_pool", "volumes")
+    sample, conv, deform, columns, pool, volumes = (
         importlib.import_module(f"{PACKAGE}.{name}") for name in names
     )
     return {
-        "v1": sample.V1 | conv.V1 | deform.V1 | pool.V1,
+        "v1": sample.V1 | conv.V1 | deform.V1 | pool.V1 | volumes.V1,
         "v2": sample.V2 | columns.V2 | pool.V2,
     }
 

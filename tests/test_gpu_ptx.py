@@ -164,6 +164,7 @@ def kernels():
         launch,
         roi_pool,
         sample,
+        volumes,
     )
 
     images = ["x", "y", "offset", "mask", "weight", "grad_output", "columns", "grad_columns"]
@@ -173,6 +174,7 @@ def kernels():
     flat = {"a": 1, "result": 1}
     modules = {convolution: ranks, deform_conv: ranks, deform_conv_columns: ranks}
     modules[roi_pool] = ranks | {"rois": 2}
+    modules[volumes] = dict.fromkeys(images, 3) | {"x": 5, "bias": 1}
     for module, of in (modules | {sample: points, launch: flat}).items():
         for name, f in vars(module).items():
             options = getattr(f, "targetoptions", None)
@@ -183,6 +185,8 @@ def kernels():
 def argument_types(types, kernel, ranks, of, computed):
     """One type per parameter, by its name; an array that v2 makes is of the computed dtype."""
     whole = {"grid": types.UniTuple(types.int64, 6), "bins": types.UniTuple(types.int64, 9)}
+    if ranks.get("x") == 5:
+        whole |= {"grid": types.UniTuple(types.int64, 13), "size": types.UniTuple(types.int64, 3)}
     whole |= dict.fromkeys(("offset_groups", "kw"), types.int64)
     whole |= dict.fromkeys(("zero", "value", "scale", "gamma"), computed)
     made = {"columns", "grad_columns"}

@@ -138,7 +138,7 @@ def test_all_operators_of_a_known_target(run, tmp_path):
     status, out, _ = run("reference", "--op", "all", "--examples", "1", "--json", "r.json",
                          "--dtype", "float32")  # fmt: skip
     assert status == 0
-    assert out.count(": OK, 0 of") == 7
+    assert out.count(": OK, 0 of") == 8
     assert (tmp_path / "r-deform_roi_pool.json").exists()
 
 

@@ -16,6 +16,8 @@ EXACT = {
     "sample_backward": "sample_backward_is_exact",
     "deform_conv2d": "forward_is_exact",
     "deform_conv2d_backward": "backward_is_exact",
+    "deform_conv3d": "volume_forward_is_exact",
+    "deform_conv3d_backward": "volume_backward_is_exact",
 }
 UNSEEN: set[tuple[str, str]] = set()  # those that no shape in the lists of the oracle tells apart
 SYNONYMS = {  # a gradient that comes out the same from a mistake in one gradient and in the forward
@@ -28,10 +30,11 @@ SYNONYMS = {  # a gradient that comes out the same from a mistake in one gradien
 NOT_FINITE = {  # the laws that show what is done with a NaN
     "sample": "sample_points_not_finite",
     "deform_conv2d": "points_not_finite",
+    "deform_conv3d": "volume_points_not_finite",
     "deform_roi_pool": "offsets_not_finite",
     "deform_ps_roi_pool": "offsets_not_finite",
 }
-SHARING = ("deform_roi_pool", "ps_roi_pool")  # their tables are parts of deform_ps_roi_pool's
+SHARING = ("deform_roi_pool", "ps_roi_pool", "deform_conv3d")  # their tables are parts of others
 EACH = [
     (op, m)
     for op, mistakes in MISTAKES.items()

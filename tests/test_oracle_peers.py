@@ -16,7 +16,11 @@ from deformable_convnets import reference
 from deformable_convnets.reference.oracle import features, peers, problems, roi_problems
 from deformable_convnets.reference.oracle.child import CannotStart, Remote
 from deformable_convnets.reference.oracle.failures import NotSupported
-from deformable_convnets.reference.oracle.implementation import NAMES, Implementation
+from deformable_convnets.reference.oracle.implementation import (
+    NAMES,
+    VOLUMES,
+    Implementation,
+)
 
 OURS = [("reference", "zero"), ("reference", "dcnv1"), ("gpu-array-program", "zero"),
         ("gpu-array-program", "dcnv1"), ("gpu-numba", "zero"),
@@ -121,7 +125,7 @@ def test_onnx_reference_gives_the_same_on_larger_maps() -> None:
 def test_every_peer_is_declared_in_our_words() -> None:
     for name, about in peers.PEERS.items():
         for offer in about.offers:
-            assert offer.operator in NAMES, name
+            assert offer.operator in NAMES + VOLUMES, name
             assert offer.lacks <= features.WORDS.keys(), name
             assert set(offer.dtypes) <= set(peers.DTYPES)
             assert offer.border in (None, *peers.BORDERS)
@@ -140,7 +144,7 @@ def test_borders_and_operators_narrow_what_is_offered() -> None:
     zero, both = (peers.implementation("reference", border=b) for b in ("zero", None))
     assert zero.lacks == {"the dcnv1 border"}
     assert not both.lacks
-    assert set(both.call) == set(NAMES)
+    assert set(both.call) == {*NAMES, "deform_conv3d", "deform_conv3d_backward"}
     one = peers.implementation("reference", operator="sample")
     assert set(one.call) == {"sample", "sample_backward"}
     offers = peers.PEERS["mxnet"].chosen("deform_conv2d", "dcnv1")

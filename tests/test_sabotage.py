@@ -23,17 +23,18 @@ from test_roi_sabotage import ROI_SABOTAGE
 from deformable_convnets import reference
 from deformable_convnets.reference.oracle import LAWS, verify
 from deformable_convnets.reference.oracle.implementation import OPERATORS, REFERENCE
+from deformable_convnets.reference.oracle.implementation import VOLUMES as OF_VOLUMES
 
 BACK = "deform_conv2d_backward"
 
 
-def written_to(x, offset, weight, bias=None, **options):
+def written_to(x, **_):
     """Works in place on x, and puts most of it back."""
     if x.flags.writeable:
         x += 1
         x -= 1
         x[..., :1] += 1
-    return reference.deform_conv2d(x, offset, weight, bias, **options)
+    return {}
 
 
 def dilation_forgotten(grads, *, dilation, padding, weight, **given):
@@ -140,7 +141,7 @@ DEFORM = [
         unwritten("deform_conv2d")),
     Row("the_same_call_gives_the_same", "one element of grads.x is never written",
         unwritten(BACK, "x"), gradient="x"),
-    Row("arguments_are_left_alone", "x written to", bug(deform_conv2d=written_to)),
+    Row("arguments_are_left_alone", "x written to", on_arguments(written_to)),
     Row("floats_stay_within_bounds", "computed in float16",
         bug(deform_conv2d=computed_in(np.float16))),
     Row("floats_stay_within_bounds", "a thousandth of a pixel aside",
@@ -195,7 +196,54 @@ PARTS = [
     Row("conv2d_is_adjoint", "weight gradient added twice",
         known("conv2d_backward", "the weight gradient added twice"), "conv2d", "weight"),
 ]  # fmt: skip
-SABOTAGE = DEFORM + PARTS
+V, V_BACK = "deform_conv3d", "deform_conv3d_backward"
+
+
+def volume(law, name, wrong=None, gradient="", dtype=""):
+    """A row of deform_conv3d, and a known mistake if no other."""
+    wrong = wrong or known(V_BACK if gradient else V, name)
+    return Row(f"volume_{law}", name, wrong, V, gradient, dtype)
+
+
+VOLUMES = [
+    volume("forward_is_exact", "the x-first channel order (dx, dy, dz)"),
+    volume("backward_is_exact", "the gradient of x added twice", gradient="x"),
+    volume("backward_is_exact", "the stray sum of equation (7)", gradient="offset"),
+    volume("backward_is_exact", "the weight gradient of the last image alone", gradient="weight"),
+    volume("backward_is_exact", "the bias gradient averaged, not summed", gradient="bias"),
+    volume("backward_is_exact", "the mask gradient without w(p_n)", gradient="mask"),
+    volume("gradients_are_adjoint", "the mask forgotten in the gradient of x", gradient="x"),
+    volume("gradients_are_central_differences", "the offset gradient without dz",
+           gradient="offset"),
+    volume("gradients_are_directional_derivatives",
+           "the offset gradient of taps numbered from the last axis", gradient="offset"),
+    volume("kinks_have_one_sided_derivatives",
+           "the right-hand derivative, whatever the side", gradient="offset"),
+    volume("sides_differ_in_the_offset_alone", "the left weights lose half",
+           on_grads(left_loses_the_edge, V), "x"),
+    volume("zero_offset_is_convolution", "a flipped kernel (true convolution)"),
+    volume("whole_offset_is_shift", "the opposite sign of the offset"),
+    volume("linear_in_x_and_weight", "negative pixels cut off",
+           on_arguments(lambda x, **_: {"x": np.maximum(x, 0)}, V)),
+    volume("bias_is_added", "the bias forgotten"),
+    volume("mask_multiplies", "the mask applied twice"),
+    volume("axes_are_alike", "bilinear in the plane of floor(p_z), not trilinear"),
+    volume("axes_are_alike", "the offset gradient without dz", gradient="offset"),
+    volume("images_are_independent", "the first image's offsets for all images"),
+    volume("groups_are_blocks", "groups of every other channel"),
+    volume("offset_groups_split_channels", "only the first offset group"),
+    volume("channels_are_alike", "the last channel of each group alone (assigned, not added)"),
+    volume("dcnv1_repeats_the_edge", "the zero border"),
+    volume("points_not_finite", "NaN read as 0", on_result(nan_as_zero("y"), V)),
+    volume("halves_are_rounded_once", "coordinates in half precision"),
+    volume("the_same_call_gives_the_same", "every third call is wrong", flaky(V)),
+    volume("arguments_are_left_alone", "x written to", on_arguments(written_to, V)),
+    volume("floats_stay_within_bounds", "computed in float16",
+           bug(deform_conv3d=computed_in(np.float16, V))),
+    volume("kinks_give_a_one_sided_derivative", "doubled at kinks", on_grads(doubled_at_kinks, V),
+           "offset"),
+]  # fmt: skip
+SABOTAGE = DEFORM + PARTS + VOLUMES
 
 
 @pytest.mark.parametrize("row", SABOTAGE, ids=[row.id for row in SABOTAGE])
@@ -213,10 +261,11 @@ def test_laws_let_the_reference_pass(op, dtype):
 def test_every_law_operator_and_gradient_has_its_bug():
     rows = SABOTAGE + ROI_SABOTAGE
     assert {row.law for row in rows} == set(LAWS)
-    assert {row.op for row in rows if not row.gradient} == set(OPERATORS)
+    operators = {*OPERATORS, *OF_VOLUMES}
+    assert {row.op for row in rows if not row.gradient} == operators
     expected = {
         (op, name)
-        for op in OPERATORS
+        for op in operators
         for name in getattr(reference, f"{op}_backward").__annotations__["return"]._fields
     }
     assert {(row.op, row.gradient) for row in rows if row.gradient} == expected

@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = [f"tests/test_{part}.py" for part in (
     "sampling", "offsets", "modules", "equations", "roi_equations", "roi_modules",
     "receptive_fields", "effective_fields",
-)]  # fmt: skip
+)] + ["tests/test_volumes.py::test_the_reference_equals_the_equations"]  # fmt: skip
 CHECKED = [f"deformable_convnets.reference.{m}" for m in (
     "bilinear", "convolution", "deform_conv", "geometry", "layout", "modules", "offsets",
-    "receptive_fields",
+    "receptive_fields", "trilinear", "volumes",
     "roi_bins", "roi_layout", "roi_modules", "roi_points", "roi_pool", "deform_roi_pool",
 )]  # fmt: skip
 HOOK = f"--jaxtyping-packages={','.join(CHECKED)},beartype.beartype"

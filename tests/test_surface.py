@@ -21,8 +21,9 @@ PACKAGE = "deformable_convnets"
 REFERENCE_NAMES = [
     "ConvGrads", "ConvLayer", "DeformConvGrads", "DeformConvModuleGrads",
     "DeformPsRoiPoolModuleGrads", "DeformRoiPoolGrads", "DeformRoiPoolModuleGrads", "G", "GridFit",
-    "Layout", "R", "RoiPoolGrads", "SampleGrads", "conv2d", "conv2d_backward", "dG",
-    "deform_conv2d", "deform_conv2d_backward", "deform_conv_module", "deform_conv_module_backward",
+    "Layout", "R", "RoiPoolGrads", "SampleGrads", "conv2d", "conv2d_backward", "conv3d",
+    "conv3d_backward", "dG", "deform_conv2d", "deform_conv2d_backward", "deform_conv3d",
+    "deform_conv3d_backward", "deform_conv_module", "deform_conv_module_backward",
     "deform_ps_roi_pool", "deform_ps_roi_pool_backward", "deform_ps_roi_pool_module",
     "deform_ps_roi_pool_module_backward", "deform_roi_pool", "deform_roi_pool_backward",
     "deform_roi_pool_module", "deform_roi_pool_module_backward", "disordered_offset",
@@ -32,9 +33,10 @@ REFERENCE_NAMES = [
     "to_layout", "zero_offset_branch",
 ]  # fmt: skip
 GPU_FUNCTIONS = [
-    "conv2d", "conv2d_backward", "deform_conv2d", "deform_conv2d_backward", "deform_ps_roi_pool",
-    "deform_ps_roi_pool_backward", "deform_roi_pool", "deform_roi_pool_backward", "ps_roi_pool",
-    "ps_roi_pool_backward", "roi_pool", "roi_pool_backward", "sample", "sample_backward",
+    "conv2d", "conv2d_backward", "deform_conv2d", "deform_conv2d_backward", "deform_conv3d",
+    "deform_conv3d_backward", "deform_ps_roi_pool", "deform_ps_roi_pool_backward",
+    "deform_roi_pool", "deform_roi_pool_backward", "ps_roi_pool", "ps_roi_pool_backward",
+    "roi_pool", "roi_pool_backward", "sample", "sample_backward",
 ]  # fmt: skip
 GPU_CLASSES = ["ConvGrads", "DeformConvGrads", "DeformRoiPoolGrads", "RoiPoolGrads", "SampleGrads"]
 GPU_NAMES = GPU_CLASSES + GPU_FUNCTIONS
@@ -55,12 +57,14 @@ ALLOWED = {  # what each part may import, besides the standard library and itsel
         "openvino",
         "paddle",
     },
-    "gpu": {"numpy", "numba", "cupy", "cuda", "torch", "jax", "ml_dtypes"},
+    "gpu": {"numpy", "numba", "cupy", "cuda", "torch", "jax", "onnx", "ml_dtypes"},
 }
-SHARED = {"checks", "geometry", "roi_checks"}  # the modules of `reference` that `gpu` may use
+# The modules of `reference` that `gpu` may use.
+SHARED = {"checks", "geometry", "roi_checks", "volume_checks"}
 SHARED_CLASSES = re.compile(r"\w+Grads|Border|Rule|Side")  # and these types from any of them
-CALLS_IT = {  # may call the reference: two judge kernels by it, one runs it on the CPU
+CALLS_IT = {  # may call the reference: one judges kernels by it, two run it on the CPU
     "gpu/bench_errors.py",
+    "gpu/jax/operators.py",
     "gpu/torch/operators.py",
 }
 
@@ -72,7 +76,8 @@ def sources(*folders: str) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-CODE = sources("reference", "gpu", "tests") + sorted((ROOT / "tutorials").glob("*.py"))
+CODE = sources("reference", "gpu", "tests", "tutorials/site")
+CODE += sorted((ROOT / "tutorials").glob("*.py"))
 
 
 def named(path: Path) -> str:
@@ -220,6 +225,7 @@ def test_top_level_holds_only_what_is_named() -> None:
         ("gpu/numba_kernels/sample.py", "from ...reference.layout import columns"),
         ("gpu/operators.py", "import scipy"),
         ("gpu/torch/modules.py", "from deformable_convnets import reference"),
+        ("gpu/jax/functions.py", "from deformable_convnets import reference"),
     ],
 )
 def test_import_complaints_complain(path: str, source: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from deformable_convnets.reference.geometry import Geometry
+from deformable_convnets.reference.geometry import AnyGeometry
 
 from .shim import SIMULATED, cuda
 
@@ -94,10 +94,10 @@ def reshaped(a: Any, shape: tuple[int, ...]) -> Any:
     return a.reshape(*shape).bind(stream())  # Numba's reshape forgets the stream
 
 
-def grid_of(geometry: Geometry) -> tuple[int, int, int, int, int, int]:
-    """The whole-number part of p along both axes, p0 stride - padding + p_n dilation."""
-    (top, _), (left, _) = geometry.padding
-    return (*geometry.stride, top, left, *geometry.dilation)
+def grid_of(geometry: AnyGeometry) -> tuple[int, ...]:
+    """The whole-number part of p along every axis, p0 stride - padding + p_n dilation."""
+    before = (first for first, _ in geometry.padding)
+    return (*geometry.stride, *before, *geometry.dilation)
 
 
 @cuda.jit

@@ -11,6 +11,7 @@
     problems.py, shapes.py   exact problems, certified: any right implementation agrees bit for bit
     strategies.py      Hypothesis strategies of problems, by what they try
     laws*.py, law.py   the laws, each a function of an implementation and a problem
+    laws_of_volumes, volume_shapes, mistakes_of_volumes   what `deform_conv3d` has of its own
     bounds.py          how far an honest float result may be from the exact one, element by element
     roi_problems, roi_shapes, roi_draws, roi_laws, roi_bounds   the same for RoI pooling
     roi_coordinates.py the points of its bins, one by one, and how far rounding may move them

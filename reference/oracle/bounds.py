@@ -6,7 +6,8 @@ bound, element by element, for a result computed in floating point with unit rou
     |computed - exact| <= u ((4 terms + 8) size + 2 moved) + jumped
 
 size    the sum of the absolute values of the terms, of which there are `terms`, each the sum over
-        the four corners of a cell, added up in any order; 8 is for the roundings inside a term
+        the four corners of a cell, added up in any order; 8 is for the roundings inside a term.
+        In a volume a cell has eight corners, and one factor more: 8 terms + 10
 moved   what the same sum changes by when every coordinate moves by |p| + 1 units of u: p itself is
         rounded once, and g is 1-Lipschitz
 jumped  what it changes by when every p within 2u(|p| + 1) of a whole number is that number, with
@@ -15,15 +16,14 @@ jumped  what it changes by when every p within 2u(|p| + 1) of a whole number is 
 In float64 the exact result is itself the reference's in float64, so the bound is doubled.
 """
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-from deformable_convnets.reference import layout
-from deformable_convnets.reference.bilinear import cells
+from deformable_convnets.reference import bilinear, layout, trilinear
 from deformable_convnets.reference.deform_conv import locations
-from deformable_convnets.reference.geometry import Geometry
 
 
 class Magnitudes(NamedTuple):
@@ -37,46 +37,53 @@ class Magnitudes(NamedTuple):
     mask: Array | None
 
 
-def geometry(problem: Any) -> Geometry:
-    s = problem.shape
-    return Geometry(s.kernel, s.stride, s.padding, s.dilation, s.output, s.groups, s.G)
-
-
 def magnitudes(problem: Any) -> Magnitudes:
     """Every result with every factor replaced by its absolute value."""
-    p = locations(problem.offset.astype(np.float64), geometry(problem))
-    at = cells(p, problem.shape.size, problem.border)
+    s = problem.shape
+    at = cells(locations(problem.offset.astype(np.float64), s.geometry), s.size, problem.border)
     y, x, weight, mask = _absolute(problem, abs(at.G))
-    bias = None if problem.bias is None else np.abs(problem.grad_output).sum(axis=(0, 2, 3))
-    offset = _absolute_offset(problem, [abs(at.G_y), abs(at.G_x)])
-    y = y if problem.bias is None else y + np.abs(problem.bias)[:, None, None]
+    offset, bias = _absolute_offset(problem, [abs(matrix) for matrix in at.dG]), None
+    if problem.bias is not None:
+        bias = np.abs(problem.grad_output).sum(axis=(0, *range(2, y.ndim)))
+        y = y + np.abs(problem.bias).reshape(-1, *(1,) * s.axes)
     return Magnitudes(y, x, offset, weight, bias, mask if problem.mask is not None else None)
 
 
 def tolerances(problem: Any, dtype: str) -> Magnitudes:
     """The bound above for every result in `dtype` (float32 or float64)."""
     u, s, size = float(np.finfo(dtype).eps) / 2, problem.shape, magnitudes(problem)
-    K, (Ho, Wo), per_group = s.kernel[0] * s.kernel[1], s.output, s.O // s.groups
-    p = locations(problem.offset.astype(np.float64), geometry(problem))
+    K, P, per_group = prod(s.kernel), prod(s.output), s.O // s.groups
+    p = locations(problem.offset.astype(np.float64), s.geometry)
     moved, bent = _changes(p, s.size, problem.border, u)
     y, x, weight, mask = _absolute(problem, moved)
     slack = 1 if dtype == "float32" else 2
 
     def bound(terms: int, of: Array, change: Any = 0) -> Array:
-        return slack * (u * (4 * terms + 8) * of + change)
+        return slack * (u * (2**s.axes * terms + 4 + 2 * s.axes) * of + change)
 
     return Magnitudes(
         bound(s.C // s.groups * K + 1, size.y, y),
-        bound(per_group * K * Ho * Wo, size.x, x),
+        bound(per_group * K * P, size.x, x),
         bound(
             per_group * (s.C // s.G),
             _absolute_offset(problem, _differences(p, s.size, problem.border)),
             _absolute_offset(problem, bent),
         ),
-        bound(s.N * Ho * Wo, size.weight, weight),
-        None if size.bias is None else bound(s.N * Ho * Wo, size.bias),
+        bound(s.N * P, size.weight, weight),
+        None if size.bias is None else bound(s.N * P, size.bias),
         None if size.mask is None else bound(per_group * s.C // s.G, size.mask, mask),
     )
+
+
+def cells(p: Array, size: tuple[int, ...], border: Any, side: Any = "right") -> Any:
+    """The cells of points on maps, or in volumes."""
+    of: Any = bilinear if len(size) == 2 else trilinear
+    return of.cells(p, size, border, side)
+
+
+def _matrices(at: Any, slopes: dict[int, Array]) -> Any:
+    """The matrix like G, with these factors in place of g along some axes."""
+    return at.matrix(*(slopes.get(i, axis.g) for i, axis in enumerate(at.axes)))
 
 
 def _differences(p: Array, size: Any, border: Any) -> list[Any]:
@@ -86,32 +93,39 @@ def _differences(p: Array, size: Any, border: Any) -> list[Any]:
     it is 0; but whoever multiplies each by its weight before subtracting has rounded twice.
     """
     at = cells(p, size, border)
-    flat: list[Any] = [a.g.any(axis=-1) & ~a.dg.any(axis=-1) for a in (at.y, at.x)]
-    dg_y, dg_x = (
+    flat: list[Any] = [a.g.any(axis=-1) & ~a.dg.any(axis=-1) for a in at.axes]
+    dg = [
         np.where(f[..., None], 2 * (a.g != 0), np.abs(a.dg))
-        for f, a in zip(flat, (at.y, at.x), strict=True)
-    )
-    return [at.matrix(dg_y, at.x.g), at.matrix(at.y.g, dg_x)]
+        for f, a in zip(flat, at.axes, strict=True)
+    ]
+    return [_matrices(at, {i: slope}) for i, slope in enumerate(dg)]
 
 
 def _changes(p: Array, size: Any, border: Any, u: float) -> tuple[Any, list[Any]]:
-    """2u moved + jumped, as a matrix in place of G, and two in place of dG/dp_y and dG/dp_x."""
-    at, moves = cells(p, size, border), 2 * u * (np.abs(p.reshape(-1, 2)) + 1)
+    """2u moved + jumped, as a matrix in place of G, and one in place of each of dG/dp_y, dG/dp_x.
+
+    dG/dp_y changes with p_x, and with no coordinate of its own inside a cell.
+    """
+    at, d = cells(p, size, border), len(size)
+    moves = 2 * u * (np.abs(p.reshape(-1, d)) + 1)
     near = np.abs(p - np.round(p)) <= 2 * u * (np.abs(p) + 1)
     whole = np.where(near, np.round(p), p)
     right, left = (cells(whole, size, border, side) for side in ("right", "left"))
-    corner = at.matrix(np.abs(at.y.dg), np.abs(at.x.dg))
-    moved = _scaled(at.G_y, moves[:, 0]) + _scaled(at.G_x, moves[:, 1]) + abs(right.G - at.G)
-    return moved, [
-        _scaled(corner, moves[:, 1]) + abs(right.G_y - at.G_y) + abs(left.G_y - at.G_y),
-        _scaled(corner, moves[:, 0]) + abs(right.G_x - at.G_x) + abs(left.G_x - at.G_x),
-    ]
+    dg, each = [np.abs(axis.dg) for axis in at.axes], range(d)
+    moved = abs(right.G - at.G)
+    slopes = zip(at.dG, right.dG, left.dG, strict=True)
+    bent = [abs(after - here) + abs(before - here) for here, after, before in slopes]
+    for j in each:
+        moved = moved + _scaled(_matrices(at, {j: dg[j]}), moves[:, j])
+        for i in set(each) - {j}:
+            bent[i] = bent[i] + _scaled(_matrices(at, {i: dg[i], j: dg[j]}), moves[:, j])
+    return moved, bent
 
 
 def _absolute(problem: Any, G: Any) -> tuple[Array, Array, Array, Array]:
     """y and the gradients of x, weight and mask, with G in place of the sampling matrix."""
-    at, s = geometry(problem), problem.shape
-    x, weight, grad, m = _absolutes(problem)
+    s = problem.shape
+    at, (x, weight, grad, m) = s.geometry, _absolutes(problem)
     samples = G @ layout.pixels(x, s.G)
     w, grad_y = layout.weights(weight, s.groups), layout.outputs(grad, s.groups)
     columns = layout.columns(samples * m, s.N, at)
@@ -125,8 +139,8 @@ def _absolute(problem: Any, G: Any) -> tuple[Array, Array, Array, Array]:
 
 def _absolute_offset(problem: Any, slopes: list[Any]) -> Array:
     """The gradient of the offset, with these in place of dG/dp_y and dG/dp_x."""
-    at, s = geometry(problem), problem.shape
-    x, weight, grad, m = _absolutes(problem)
+    s = problem.shape
+    at, (x, weight, grad, m) = s.geometry, _absolutes(problem)
     w, grad_y = layout.weights(weight, s.groups), layout.outputs(grad, s.groups)
     grad_samples = layout.from_columns(grad_y.swapaxes(1, 2) @ w, s.N, at) * m
     pixels = layout.pixels(x, s.G)
@@ -140,7 +154,7 @@ def _absolutes(problem: Any) -> tuple[Array, Array, Array, Any]:
     )
     if problem.mask is None:
         return x, weight, grad, 1.0
-    m = layout.points(np.abs(problem.mask).astype(np.float64), geometry(problem))
+    m = layout.points(np.abs(problem.mask).astype(np.float64), problem.shape.geometry)
     return x, weight, grad, m.reshape(-1, 1)
 
 

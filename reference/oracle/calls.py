@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import deformable_convnets.reference as reference
-from deformable_convnets.reference.geometry import output_size, pair, sides
+from deformable_convnets.reference.geometry import both_sides, output_size, pair, per_axis
 
 from . import features
 from .compare import ABSENT
@@ -28,6 +28,7 @@ GRADS: dict[str, Any] = {
     "sample": reference.SampleGrads,
     "conv2d": reference.ConvGrads,
     "deform_conv2d": reference.DeformConvGrads,
+    "deform_conv3d": reference.DeformConvGrads,
     "roi_pool": reference.RoiPoolGrads,
     "ps_roi_pool": reference.RoiPoolGrads,
     "deform_roi_pool": reference.DeformRoiPoolGrads,
@@ -201,8 +202,10 @@ def promised(operator: str, a: dict[str, Any]) -> dict[str, tuple[tuple[int, ...
         group = size if a.get("group_size", 1) is None else a.get("group_size", 1)
         gh, gw = pair("group_size", group, at_least=1)
         return {"y": ((len(a["rois"]), x.shape[1] // (gh * gw), *size), x.dtype)}
-    steps = [pair(name, a[name], at_least=1) for name in ("stride", "dilation")]
-    each = (x.shape[2:], a["weight"].shape[2:], steps[0], sides("padding", a["padding"]), steps[1])
+    d = x.ndim - 2
+    stride, dilation = (per_axis(n, a[n], d, at_least=1) for n in ("stride", "dilation"))
+    padding = both_sides("padding", a["padding"], d)
+    each = (x.shape[2:], a["weight"].shape[2:], stride, padding, dilation)
     return {"y": ((len(x), len(a["weight"]), *map(output_size, *each)), x.dtype)}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from . import peers
 from .child import CannotStart, Child
 from .features import WORDS
-from .implementation import OPERATORS, Implementation
+from .implementation import OPERATORS, VOLUMES, Implementation
 from .law import LAWS
 from .report import Report
 from .verify import BINS, BORDERS, DTYPES, chosen, verify
@@ -195,10 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     add("target", nargs="?", help="module:callable, folder/file.py:callable, or a known target")
     add(
         "--op",
-        choices=(*OPERATORS, "all"),
+        choices=(*OPERATORS, *VOLUMES, "all"),
         default="deform_conv2d",
         metavar="OP",
-        help=f"the operator: {', '.join(OPERATORS)}; all of a known target",
+        help=f"the operator: {', '.join(OPERATORS + VOLUMES)}; all of a known target",
     )
     add("--backward", metavar="CALLABLE", help="its gradients, [module:]callable")
     add(

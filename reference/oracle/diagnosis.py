@@ -100,6 +100,7 @@ def more_problems(law_name: str, dtype: str, scope: Scope, smooth: bool) -> tupl
     source: Any = roi_problems if law.pools else problems
     extra: dict[str, Any] = {"rules": scope.bins} if law.pools else {}
     extra |= {"N": 1} if law.operator == "sample" else {}
+    extra |= {"axes": 3} if law.operator == "deform_conv3d" else {}
     names = (off_kinks,) if smooth else names
     drawn = source.some(4 * MORE, *names, dtype=dtype, scope=scope, **extra)
     found, spare = drawn[:MORE], drawn[MORE:]

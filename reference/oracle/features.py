@@ -5,11 +5,12 @@ them what wrong results have in common.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from deformable_convnets.reference.geometry import pair, sides
+from deformable_convnets.reference.geometry import both_sides, pair, per_axis
 
 ANY = {
     "float16": "x in half precision",
@@ -73,6 +74,7 @@ def meaning(operator: str, word: str) -> str:
 def of(operator: str, a: Mapping[str, Any]) -> set[str]:
     """The words that apply to a call, given by the names of its arguments."""
     x = a["x"]
+    size = x.shape[2 if "weight" in a else -2 :]
     points = [a[name] for name in ("p", "offset") if a.get(name) is not None]
     found = {
         x.dtype.name: True,
@@ -80,8 +82,8 @@ def of(operator: str, a: Mapping[str, Any]) -> set[str]:
         "strided arrays": any(not (v.flags.c_contiguous and v.flags.writeable) for v in _arrays(a)),
         "points not finite": any((~(np.abs(p.astype("f8")) <= 1e20)).any() for p in points),
         "the left derivative": a.get("side") == "left",
-        "a wide map": max(x.shape[-2:]) > 256,
-        "a narrow map": min(x.shape[-2:]) == 1,
+        "a wide map": max(size) > 256,
+        "a narrow map": min(size) == 1,
     }
     if operator.removesuffix("_backward") != "sample":
         found |= {"several images": len(x) > 1, "no images": len(x) == 0}
@@ -99,8 +101,9 @@ def _arrays(a: Mapping[str, Any]) -> list[Any]:
 
 
 def _of_convolution(a: Mapping[str, Any]) -> dict[str, bool]:
-    weight, kernel, padding = a["weight"], a["weight"].shape[2:], sides("padding", a["padding"])
-    steps = [pair(name, a[name], at_least=1) for name in ("stride", "dilation")]
+    weight, kernel, d = a["weight"], a["weight"].shape[2:], a["weight"].ndim - 2
+    padding = both_sides("padding", a["padding"], d)
+    steps = [per_axis(name, a[name], d, at_least=1) for name in ("stride", "dilation")]
     groups = a["x"].shape[1] // weight.shape[1]
     found = {
         "bias": a["bias"] is not None,
@@ -112,14 +115,14 @@ def _of_convolution(a: Mapping[str, Any]) -> dict[str, bool]:
         "dilation": max(steps[1]) > 1,
         "padding": any(any(both) for both in padding),
         "uneven padding": any(before != after for before, after in padding),
-        "unequal axes": any(y != x for y, x in (kernel, padding, *steps)),
+        "unequal axes": any(len(set(each)) > 1 for each in (kernel, padding, *steps)),
     }
     if a.get("offset") is not None:
         offset = a["offset"]
         finite = offset[np.isfinite(offset)]
         found |= {
             "mask": a.get("mask") is not None,
-            "offset groups": offset.shape[1] > 2 * kernel[0] * kernel[1],
+            "offset groups": offset.shape[1] > d * prod(kernel),
             "whole offsets": bool((finite == np.floor(finite)).all()),
             "fractions": bool((finite != np.floor(finite)).any()),
             "far offsets": bool((np.abs(finite) > 4).any()),

@@ -16,6 +16,8 @@ OPERATORS = (
     "deform_ps_roi_pool",
 )
 NAMES = tuple(name + end for name in OPERATORS for end in ("", "_backward"))
+VOLUMES = ("deform_conv3d",)  # (2) with one axis more: what is verified beside OPERATORS
+VOLUME_NAMES = ("conv3d", "conv3d_backward", "deform_conv3d", "deform_conv3d_backward")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Implementation:
     dtypes    the dtypes that are supported
     lacks     what is not supported, in the words of `features.WORDS`; it is listed, never tried
     examples  how many problems a law may draw: 200 for a fast one, 5 for a simulated one
-    fixed_shapes  whether only the eight shapes of `problems.SHAPES` are drawn
+    fixed_shapes  whether only the eight shapes of `shapes.SHAPES`, or `volume_shapes`, are drawn
     versions  of the libraries that it is made of
     """
 
@@ -49,4 +51,6 @@ class Implementation:
         return call[name]
 
 
-REFERENCE = Implementation("reference", {name: getattr(reference, name) for name in NAMES})
+REFERENCE = Implementation(
+    "reference", {name: getattr(reference, name) for name in NAMES + VOLUME_NAMES}
+)

@@ -1,5 +1,8 @@
 """The laws of `deform_conv2d`: what equations (2) and (7) promise of any implementation.
 
+They ask no more of a problem than its number of axes, so `laws_of_volumes` makes of each the law
+of `deform_conv3d`.
+
 Most are exact, on exact problems. What a law says of y is checked first, then what it says of the
 gradients, if there are any. `laws_of_structure`, `laws_of_parts`, `laws_of_memory` and `roi_laws`
 add theirs.
@@ -31,13 +34,12 @@ EXACT = (
     "large",
 )
 NEAR = ("base", "kinks")
-BACKWARD = "deform_conv2d_backward"
 
 
 def forward(i: Implementation, problem: Problem, **changes: Any) -> Array:
     """y of a problem, some of its arguments changed."""
     p = problem.with_(**changes)
-    return i.deform_conv2d(
+    return i.call[p.operator](
         p.x, p.offset, p.weight, p.bias, mask=p.mask, border=p.border, **p.options
     )
 
@@ -45,10 +47,20 @@ def forward(i: Implementation, problem: Problem, **changes: Any) -> Array:
 def backward(i: Implementation, problem: Problem, *, side: str = "right", **changes: Any) -> Any:
     """All gradients of a problem, some of its arguments changed."""
     p = problem.with_(**changes)
-    return i.deform_conv2d_backward(
+    return i.call[f"{p.operator}_backward"](
         p.grad_output, p.x, p.offset, p.weight, p.bias,
         mask=p.mask, border=p.border, side=side, **p.options,
     )  # fmt: skip
+
+
+def has_backward(i: Implementation, problem: Problem) -> bool:
+    """Whether the gradients of the problem's operator can be asked for."""
+    return i.offers(f"{problem.operator}_backward")
+
+
+def plain(problem: Problem, end: str = "") -> Any:
+    """The reference's convolution of equation (1), on maps or volumes, or its "_backward"."""
+    return REFERENCE.call[f"conv{problem.shape.axes}d{end}"]
 
 
 def takes_sides(i: Implementation) -> bool:
@@ -123,12 +135,13 @@ def gradients_are_directional_derivatives(i: Implementation, problem: Problem) -
     """
     s, rng = problem.shape, np.random.default_rng(problem.seed)
     for _, grad in given(backward(i, problem), "offset"):
-        for axis in (0, 1):
-            d: Array = np.zeros((s.N, s.fields, 2, *s.output))
+        for axis in range(s.axes):
+            d: Array = np.zeros((s.N, s.fields, s.axes, *s.output))
             d[:, :, axis] = rng.integers(-1, 2, d[:, :, axis].shape)
             d = d.reshape(problem.offset.shape)
             up, down = (_moved(i, problem, h * d) for h in (1 / 16, -1 / 16))
-            assert_same(f"<grad_offset, d> along {'yx'[axis]}", dot(grad, d), (up - down) * 8)
+            along = f"<grad_offset, d> along {'zyx'[axis - s.axes]}"
+            assert_same(along, dot(grad, d), (up - down) * 8)
 
 
 @law(
@@ -157,25 +170,23 @@ def zero_offset_is_convolution(i: Implementation, problem: Problem) -> None:
     """With zero offset (2) is (1), and so are the gradients of x, weight and bias."""
     flat = problem.with_(offset=0 * problem.offset, mask=None)
     args = (flat.x, flat.weight, flat.bias)
-    assert_same("y", forward(i, flat), REFERENCE.conv2d(*args, **flat.options))
-    if i.offers(BACKWARD):
-        expected = REFERENCE.conv2d_backward(flat.grad_output, *args, **flat.options)
+    assert_same("y", forward(i, flat), plain(flat)(*args, **flat.options))
+    if has_backward(i, problem):
+        expected = plain(flat, "_backward")(flat.grad_output, *args, **flat.options)
         assert_same_grads(backward(i, flat), expected)
 
 
 @law(families=NEAR, limits={"padding": ((2, 1), (1, 2))}, needs=("padding",))
 def whole_offset_is_shift(i: Implementation, problem: Problem) -> None:
     """One whole offset everywhere is (1) on a shifted map: only the padding changes hands."""
-    rng = np.random.default_rng(problem.seed)
-    (top, bottom), (left, right) = problem.shape.padding
-    dy, dx = rng.integers(-bottom, top + 1), rng.integers(-right, left + 1)
-    s, moved = problem.shape, np.reshape((dy, dx), (2, 1, 1))
-    offset = np.broadcast_to(moved, (s.N, s.fields, 2, *s.output)).reshape(problem.offset.shape)
-    offset = offset.astype(problem.x.dtype)
-    sides = ((int(top - dy), int(bottom + dy)), (int(left - dx), int(right + dx)))
-    expected = REFERENCE.conv2d(
-        problem.x, problem.weight, problem.bias, **{**problem.options, "padding": sides}
-    )
+    rng, s = np.random.default_rng(problem.seed), problem.shape
+    move = [int(rng.integers(-after, before + 1)) for before, after in s.padding]
+    moved = np.reshape(move, (s.axes, *(1,) * s.axes))
+    offset = np.broadcast_to(moved, (s.N, s.fields, s.axes, *s.output))
+    offset = offset.reshape(problem.offset.shape).astype(problem.x.dtype)
+    sides = tuple((b - d, a + d) for (b, a), d in zip(s.padding, move, strict=True))
+    options = {**problem.options, "padding": sides}
+    expected = plain(problem)(problem.x, problem.weight, problem.bias, **options)
     assert_same("y", forward(i, problem, offset=offset, mask=None), expected)
 
 
@@ -195,9 +206,11 @@ def bias_is_added(i: Implementation, problem: Problem) -> None:
     """The bias is added to every pixel, and its gradient is the sum of grad_output."""
     bias = np.arange(1, problem.weight.shape[0] + 1).astype(problem.x.dtype)
     without = forward(i, problem, bias=None)
-    assert_same("y", forward(i, problem, bias=bias), without + bias[:, None, None])
-    if i.offers(BACKWARD):
-        total = problem.grad_output.sum(axis=(0, 2, 3), dtype=problem.x.dtype)
+    added = without + bias.reshape(-1, *(1,) * problem.shape.axes)
+    assert_same("y", forward(i, problem, bias=bias), added)
+    if has_backward(i, problem):
+        others = (0, *range(2, without.ndim))
+        total = problem.grad_output.sum(axis=others, dtype=problem.x.dtype)
         for _, grad in given(backward(i, problem, bias=bias), "bias"):
             assert_same("grads.bias", grad, total)
 
@@ -211,50 +224,10 @@ def mask_multiplies(i: Implementation, problem: Problem) -> None:
     whole, half = forward(i, problem), forward(i, problem, mask=ones / 2)
     assert_same("y with a mask of ones", forward(i, problem, mask=ones), whole)
     assert_same("y with half the mask", half, whole / 2)
-    if i.offers(BACKWARD):
+    if has_backward(i, problem):
         grads, halved = backward(i, problem), backward(i, problem, mask=ones / 2)
         for name, grad in given(grads, "x", "offset", "weight"):
             assert_same(f"grads.{name}", getattr(halved, name), grad / 2)
-
-
-@law(families=NEAR)
-def axes_are_alike(i: Implementation, problem: Problem) -> None:
-    """Exchanging y and x in every argument exchanges them in every result."""
-    turned = transposed(problem)
-    assert_same("y", forward(i, turned), forward(i, problem).swapaxes(2, 3))
-    if i.offers(BACKWARD):
-        grads, expected = backward(i, turned), backward(i, problem)
-        for name, grad in given(expected, "x", "weight"):
-            assert_same(f"grads.{name}", getattr(grads, name), grad.swapaxes(2, 3))
-        if takes_sides(i) or problem.family == "base":
-            for name, grad in given(expected, "offset"):
-                assert_same(f"grads.{name}", grads.offset, _turned_offset(grad, problem))
-
-
-def transposed(problem: Problem) -> Problem:
-    """The problem with y and x exchanged."""
-    s = problem.shape
-    swapped = {
-        name: getattr(s, name)[::-1] for name in ("kernel", "stride", "padding", "dilation")
-    } | {"at_least": s.at_least[::-1], "rest": s.rest[::-1]}
-    mask = problem.mask
-    if mask is not None:
-        by_tap = mask.reshape(s.N, s.G, *s.kernel, *s.output)
-        mask = by_tap.transpose(0, 1, 3, 2, 5, 4).reshape(s.N, s.fields, *s.output[::-1])
-    return problem.with_(
-        shape=s.limited(**swapped),
-        x=problem.x.swapaxes(2, 3),
-        offset=_turned_offset(problem.offset, problem),
-        weight=problem.weight.swapaxes(2, 3),
-        mask=mask,
-        grad_output=problem.grad_output.swapaxes(2, 3),
-    )
-
-
-def _turned_offset(offset: Array, problem: Problem) -> Array:
-    s = problem.shape
-    by_tap = offset.reshape(s.N, s.G, *s.kernel, 2, *s.output)[:, :, :, :, ::-1]
-    return by_tap.transpose(0, 1, 3, 2, 4, 6, 5).reshape(s.N, 2 * s.fields, *s.output[::-1])
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -283,6 +256,7 @@ from . import (  # noqa: E402
     laws_of_memory,  # noqa: F401
     laws_of_parts,  # noqa: F401
     laws_of_structure,  # noqa: F401
+    laws_of_volumes,  # noqa: F401
     roi_laws,  # noqa: F401
     roi_laws_of_rounding,  # noqa: F401
 )

@@ -24,7 +24,7 @@ def arguments_are_left_alone(i: Implementation, problem: Problem) -> None:
     """No argument is written to, whatever its memory order, read-only ones included."""
     names = ("x", "offset", "weight", "bias", "mask", "grad_output")
     _assert_left_alone(
-        i, "deform_conv2d", {name: getattr(problem, name) for name in names},
+        i, problem.operator, {name: getattr(problem, name) for name in names},
         lambda **a: laws.forward(i, problem, **a), lambda **a: laws.backward(i, problem, **a),
     )  # fmt: skip
 

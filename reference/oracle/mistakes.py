@@ -7,8 +7,8 @@ them explains a wrong result, and a suite of tests can be asked to reject them a
 
 A mistake may be invisible in a given call (a forgotten stride of 1 is no mistake); `diagnose` never
 names one that gives the right answer there. The tables are in `mistakes_of_sampling`,
-`mistakes_of_convolution` and `mistakes_of_pooling`; how each is made wrong is in `wrong_calls`,
-`wrong_gradients`, `wrong_sampling`, `wrong_numbers` and `wrong_pooling`.
+`mistakes_of_convolution`, `mistakes_of_volumes` and `mistakes_of_pooling`; how each is made wrong
+is in `wrong_calls`, `wrong_gradients`, `wrong_sampling`, `wrong_numbers` and `wrong_pooling`.
 """
 
 import operator
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import bilinear, convolution, deform_conv, modules
+from .. import bilinear, convolution, deform_conv, modules, volumes
 from . import wrong_pooling
 from .mistakes_of_convolution import (
     DEFORM,
@@ -28,6 +28,7 @@ from .mistakes_of_convolution import (
 )
 from .mistakes_of_pooling import POOLING
 from .mistakes_of_sampling import SAMPLE, SAMPLE_BACKWARD
+from .mistakes_of_volumes import VOLUME, VOLUME_BACKWARD
 from .wrong_calls import Call, Wrong
 
 
@@ -45,6 +46,8 @@ OPERATORS: dict[str, tuple[Callable[..., Any], Wrong]] = {
     "sample_backward": (bilinear.sample_backward, SAMPLE_BACKWARD),
     "deform_conv2d": (deform_conv.deform_conv2d, DEFORM),
     "deform_conv2d_backward": (deform_conv.deform_conv2d_backward, DEFORM_BACKWARD),
+    "deform_conv3d": (volumes.deform_conv3d, VOLUME),
+    "deform_conv3d_backward": (volumes.deform_conv3d_backward, VOLUME_BACKWARD),
     "deform_conv_module_backward": (modules.deform_conv_module_backward, MODULE_BACKWARD),
 }
 

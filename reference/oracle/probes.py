@@ -71,9 +71,9 @@ class Seen(NamedTuple):
 
 
 def seen(evidence: Evidence) -> Seen | None:
-    """The picture of a failure, or None: no result to look at, no time, no difference."""
+    """The picture of a failure, or None: no result, of volumes, no time, no difference."""
     wrong = evidence.wrong
-    if wrong is None or wrong.result is None:
+    if wrong is None or wrong.result is None or wrong.arguments["x"].ndim == 5:
         return None
     for candidate in (_staged, _as_it_is) if stages.too_small(wrong) else (_as_it_is, _staged):
         try:

@@ -15,8 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+from deformable_convnets.reference import layout
+from deformable_convnets.reference.deform_conv import locations
+
 from . import bounds
-from .shapes import DEGENERATE, FAR, LARGE, SHAPES, WORDS, Shape, shapes
+from .shapes import WORDS, Shape, shapes
+from .volume_shapes import FIXED, LISTED
 
 MANTISSA = {"float32": 24, "float64": 53, "float16": 24}  # float16 is computed in float32
 SPARE = 2
@@ -49,7 +53,6 @@ FAMILIES = {
     "degenerate": Family(),  # on the shapes DEGENERATE
     "large": Family(),  # on the shapes LARGE
 }
-FIXED = {"far": FAR, "degenerate": DEGENERATE, "large": LARGE}
 HUGE = (2.0**16, 2.0**31, 3e9, 2.0**63, 1e30)
 
 
@@ -58,7 +61,7 @@ class Scope(NamedTuple):
 
     without  words of `features.WORDS` that no problem may need
     borders, bins  the rules at the edge, and for the points of RoI bins
-    fixed_shapes   only those of SHAPES, for kernels that are compiled for each shape
+    fixed_shapes   only those of LISTED, for kernels that are compiled for each shape
     """
 
     without: frozenset[str] = frozenset()
@@ -72,7 +75,10 @@ EVERYTHING = Scope()
 
 @dataclass(frozen=True)
 class Problem:
-    """The arguments of one call to `deform_conv2d` and its backward, in float64 and exact."""
+    """The arguments of one call to `deform_conv2d` and its backward, in float64 and exact.
+
+    Those of a shape with three axes are of `deform_conv3d`.
+    """
 
     family: str
     shape: Shape
@@ -85,6 +91,11 @@ class Problem:
     grad_output: Array
     border: str = "zero"
     without: tuple[str, ...] = ()
+
+    @property
+    def operator(self) -> str:
+        """Whose arguments they are."""
+        return f"deform_conv{self.shape.axes}d"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -114,8 +125,8 @@ class Problem:
         """Some sampling points for `sample`: those of the first image and offset group."""
         from deformable_convnets.reference import sampling_points
 
-        s = self.shape
-        return sampling_points(self.offset, s.kernel, **self.options)[0, 0]
+        kernel: Any = self.shape.kernel
+        return sampling_points(self.offset, kernel, **self.options)[0, 0]
 
 
 def make(
@@ -126,9 +137,8 @@ def make(
     without  what it must not need, such as "mask" or "groups", in the words of `features.WORDS`
     """
     f, rng = FAMILIES[family], np.random.default_rng(seed)
-    fixed = FIXED.get(family, (shape,))
+    fixed = FIXED[shape.axes].get(family, (shape,))
     s = fixed[seed % len(fixed)].without(without)
-    Ho, Wo = s.output
 
     def whole(limit: int, *size: int) -> Array:
         return rng.integers(-limit, limit + 1, size).astype(np.float64)
@@ -139,8 +149,8 @@ def make(
         offset=_offsets(family, rng, s),
         weight=whole(f.weight, s.O, s.C // s.groups, *s.kernel),
         bias=_unless("bias" in without, whole(f.weight, s.O) if rng.integers(0, 2) else None),
-        mask=_unless("mask" in without, _mask(f, rng, (s.N, s.fields, Ho, Wo))),
-        grad_output=whole(f.grad, s.N, s.O, Ho, Wo),
+        mask=_unless("mask" in without, _mask(f, rng, (s.N, s.fields, *s.output))),
+        grad_output=whole(f.grad, s.N, s.O, *s.output),
         border=border, without=tuple(sorted({"bias", "mask", *WORDS} & set(without))),
     )  # fmt: skip
     while not certified(problem):
@@ -153,9 +163,9 @@ def make(
 
 def certified(problem: Problem) -> bool:
     """Whether every result, on absolute values, leaves SPARE bits in the narrowest dtype."""
-    f = FAMILIES[problem.family]
+    f, axes = FAMILIES[problem.family], problem.shape.axes
     m = 1 / 4 if problem.mask is not None else 1
-    G, dG = f.step**2, f.step
+    G, dG = f.step**axes, f.step ** (axes - 1)
     unit = {"y": m * G, "x": m * G, "weight": m * G, "offset": m * dG, "mask": G, "bias": 1}
     bits = min(MANTISSA[dtype] for dtype in f.dtypes) - SPARE
     largest = bounds.magnitudes(problem)
@@ -171,7 +181,7 @@ def _unless(lacking: bool, a: Array | None) -> Array | None:
 
 def _offsets(family: str, rng: np.random.Generator, s: Shape) -> Array:
     """Within `reach` of the grid; in half of the problems one in eight is outside any map."""
-    f, size = FAMILIES[family], (s.N, 2 * s.fields, *s.output)
+    f, size = FAMILIES[family], (s.N, s.axes * s.fields, *s.output)
     steps = int(f.reach / f.step)
     offset = rng.integers(-steps, steps + 1, size) * f.step
     if f.odd:
@@ -187,14 +197,10 @@ def _offsets(family: str, rng: np.random.Generator, s: Shape) -> Array:
 
 def _to_the_edges(rng: np.random.Generator, s: Shape) -> Array:
     """Offsets that put every coordinate at most a pixel from the first or the last one."""
-    from deformable_convnets.reference import sampling_points
-
-    size = (s.N, 2 * s.fields, *s.output)
-    options: dict[str, Any] = {
-        "stride": s.stride, "padding": s.padding, "dilation": s.dilation,
-    }  # fmt: skip
-    grid = np.moveaxis(sampling_points(np.zeros(size), s.kernel, **options), -1, 3).reshape(size)
-    last = np.broadcast_to(np.reshape(s.size, (2, 1, 1)) - 1, (s.N, s.fields, 2, *s.output))
+    size = (s.N, s.axes * s.fields, *s.output)
+    grid = layout.from_points(locations(np.zeros(size), s.geometry), s.geometry, size)
+    ends = np.reshape(s.size, (s.axes, *(1,) * s.axes)) - 1
+    last = np.broadcast_to(ends, (s.N, s.fields, s.axes, *s.output))
     edge = rng.integers(0, 2, size) * last.reshape(size)
     return edge + rng.integers(-8, 9, size) / 8 - grid
 
@@ -242,15 +248,18 @@ class Recipe(NamedTuple):
         return made.cast(dtype)
 
 
-def recipes(*families: str, dtype: str, scope: Scope = EVERYTHING, **limits: Any) -> Any:
+def recipes(
+    *families: str, dtype: str, scope: Scope = EVERYTHING, axes: int = 2, **limits: Any
+) -> Any:
     """A Hypothesis strategy of recipes for problems of these families that `dtype` can hold.
 
+    axes    2 for maps, 3 for volumes
     limits  fields of `Shape` that a law needs to have a certain value, such as groups=1
     """
     from hypothesis import strategies as st
 
-    listed = st.sampled_from(SHAPES)
-    drawn = listed if scope.fixed_shapes else st.one_of(listed, shapes())
+    listed = st.sampled_from(LISTED[axes])
+    drawn = listed if scope.fixed_shapes else st.one_of(listed, shapes(axes))
     return st.builds(
         Recipe,
         family=st.sampled_from(_drawn(families, dtype, scope)),
@@ -262,10 +271,10 @@ def recipes(*families: str, dtype: str, scope: Scope = EVERYTHING, **limits: Any
 
 
 def of_each(
-    seed: int, families: tuple[str, ...], dtype: str, scope: Scope, **limits: Any
+    seed: int, families: tuple[str, ...], dtype: str, scope: Scope, axes: int = 2, **limits: Any
 ) -> list[Problem]:
     """A problem of each of these families that `dtype` can hold."""
-    shape, border = SHAPES[seed % len(SHAPES)], scope.borders[seed % len(scope.borders)]
+    shape, border = LISTED[axes][seed % len(LISTED[axes])], scope.borders[seed % len(scope.borders)]
     return [
         Recipe(family, shape.limited(**limits), seed, border, scope.without).problem(dtype)
         for family in _drawn(families, dtype, scope)
@@ -273,14 +282,14 @@ def of_each(
 
 
 def some(
-    count: int, *families: str, dtype: str, scope: Scope = EVERYTHING, **limits: Any
+    count: int, *families: str, dtype: str, scope: Scope = EVERYTHING, axes: int = 2, **limits: Any
 ) -> list[Problem]:
     """Problems without Hypothesis: each seed 0, 1, ... draws a family, shape and border."""
-    drawn = _drawn(families, dtype, scope)
+    drawn, listed = _drawn(families, dtype, scope), LISTED[axes]
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        shape = SHAPES[rng.integers(len(SHAPES))].limited(**limits)
+        shape = listed[rng.integers(len(listed))].limited(**limits)
         border = scope.borders[rng.integers(len(scope.borders))]
         family = drawn[rng.integers(len(drawn))]
         made = make(family, shape, seed, border=border, without=scope.without)

@@ -1,10 +1,22 @@
-"""Shapes of problems: valid by construction, from one pixel up, and not square unless by chance."""
+"""Shapes of problems: valid by construction, from one pixel up, and not square unless by chance.
+
+Those of maps have two numbers, (y, x), for each of kernel, stride ...; those of volumes three.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from math import prod
+from typing import Any, cast
 
-from deformable_convnets.reference.geometry import Pair, Sides, output_size
+from deformable_convnets.reference.geometry import (
+    AnyGeometry,
+    Geometry,
+    Pair,
+    VolumeGeometry,
+    output_size,
+)
+
+Each = tuple[int, ...]  # a number for each axis
 
 
 def brief(made: Any) -> str:
@@ -18,8 +30,8 @@ def brief(made: Any) -> str:
 class Shape:
     """The sizes of one deformable convolution.
 
-    C and O are given per group, so that every choice divides; H and W follow from the output
-    pixels wanted, plus `rest` pixels that a stride may leave over.
+    C and O are given per group, so that every choice divides; H and W, and D, follow from the
+    output pixels wanted, plus `rest` pixels that a stride may leave over.
     """
 
     N: int = 1
@@ -27,15 +39,20 @@ class Shape:
     outputs: int = 1
     groups: int = 1
     G: int = 1
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    padding: Sides = ((0, 0), (0, 0))
-    dilation: Pair = (1, 1)
-    at_least: Pair = (1, 1)
-    rest: Pair = (0, 0)
+    kernel: Each = (1, 1)
+    stride: Each = (1, 1)
+    padding: tuple[Pair, ...] = ((0, 0), (0, 0))
+    dilation: Each = (1, 1)
+    at_least: Each = (1, 1)
+    rest: Each = (0, 0)
 
     def __repr__(self) -> str:
         return brief(self)
+
+    @property
+    def axes(self) -> int:
+        """2 for maps, 3 for volumes."""
+        return len(self.kernel)
 
     @property
     def C(self) -> int:
@@ -48,59 +65,61 @@ class Shape:
     @property
     def fields(self) -> int:
         """G * K, the channels of the mask."""
-        return self.G * self.kernel[0] * self.kernel[1]
+        return self.G * prod(self.kernel)
 
     @property
-    def size(self) -> Pair:
-        """(H, W), 1 or more."""
-        H, W = (
+    def size(self) -> Any:
+        """(H, W) or (D, H, W), 1 or more."""
+        return tuple(
             max(1, (o - 1) * s + d * (k - 1) + 1 - sum(p) + r)
             for o, s, d, k, p, r in zip(
                 self.at_least, self.stride, self.dilation, self.kernel, self.padding, self.rest,
                 strict=True,
             )
         )  # fmt: skip
-        return H, W
 
     @property
-    def output(self) -> Pair:
-        """(Ho, Wo)."""
+    def output(self) -> Any:
+        """(Ho, Wo) or (Do, Ho, Wo)."""
         sizes = (self.size, self.kernel, self.stride, self.padding, self.dilation)
-        Ho, Wo = map(output_size, *sizes)
-        return Ho, Wo
+        return tuple(map(output_size, *sizes))
+
+    @property
+    def geometry(self) -> AnyGeometry:
+        """What a checked call of this shape means."""
+        made: Any = Geometry if self.axes == 2 else VolumeGeometry
+        steps = (self.kernel, self.stride, self.padding, self.dilation)
+        return cast(AnyGeometry, made(*steps, self.output, self.groups, self.G))
 
     def limited(self, **letters: Any) -> "Shape":
         return replace(self, **letters)
 
     def without(self, lacks: Collection[str]) -> "Shape":
         """The nearest shape that needs none of these words of `features.WORDS`."""
-        changed: dict[str, Any] = {
-            name: value
-            for word, (name, value) in PLAINEST.items()
-            if word in lacks
-        }  # fmt: skip
+        plainest: dict[str, Any] = {"stride": (1,) * self.axes, "dilation": (1,) * self.axes}
+        plainest |= {"padding": ((0, 0),) * self.axes, "groups": 1, "G": 1, "outputs": 1}
+        changed = {name: plainest[name] for word, name in NEEDS.items() if word in lacks}
         shape = replace(self, **changed)
         if "unequal axes" in lacks:
             names = ("kernel", "stride", "padding", "dilation")
-            square: dict[str, Any] = {name: (getattr(shape, name)[0],) * 2 for name in names}
+            square: dict[str, Any] = {n: (getattr(shape, n)[0],) * self.axes for n in names}
             shape = replace(shape, **square)
         if "uneven padding" in lacks:
-            (top, bottom), (left, right) = shape.padding
-            shape = replace(shape, padding=((max(top, bottom),) * 2, (max(left, right),) * 2))
+            shape = replace(shape, padding=tuple((max(both),) * 2 for both in shape.padding))
         if "no images" in lacks or "several images" in lacks:
             shape = replace(shape, N=max(shape.N, 1) if "several images" not in lacks else 1)
         return shape
 
 
-PLAINEST = {
-    "groups": ("groups", 1),
-    "offset groups": ("G", 1),
-    "several outputs": ("outputs", 1),
-    "stride": ("stride", (1, 1)),
-    "dilation": ("dilation", (1, 1)),
-    "padding": ("padding", ((0, 0), (0, 0))),
+NEEDS = {  # words of `features.WORDS`, and the fields that need them
+    "groups": "groups",
+    "offset groups": "G",
+    "several outputs": "outputs",
+    "stride": "stride",
+    "dilation": "dilation",
+    "padding": "padding",
 }
-WORDS = {*PLAINEST, "unequal axes", "uneven padding", "no images", "several images"}
+WORDS = {*NEEDS, "unequal axes", "uneven padding", "no images", "several images"}
 PADDED = ((1, 2), (0, 1))
 SHAPES = (
     Shape(2, 1, 2, 1, 1, (3, 2), (1, 1), PADDED, (1, 2), (2, 3)),
@@ -134,24 +153,26 @@ LARGE = (  # more images, channels, taps, groups and pixels than a kernel may ha
 )
 
 
-def shapes() -> Any:
+def shapes(axes: int = 2) -> Any:
     """A Hypothesis strategy of shapes."""
     from hypothesis import strategies as st
 
-    def pairs(low: int, high: int) -> Any:
-        return st.tuples(st.integers(low, high), st.integers(low, high))
+    def ints(low: int, high: int) -> Any:
+        return st.tuples(*[st.integers(low, high)] * axes)
 
+    few = 3 if axes == 2 else 2
+    before_and_after = st.tuples(st.integers(0, 2), st.integers(0, 2))
     return st.builds(
         Shape,
         N=st.integers(0, 2),
-        channels=st.integers(1, 3),
-        outputs=st.integers(1, 3),
+        channels=st.integers(1, few),
+        outputs=st.integers(1, few),
         groups=st.integers(1, 2),
         G=st.integers(1, 2),
-        kernel=pairs(1, 3),
-        stride=pairs(1, 3),
-        padding=st.tuples(pairs(0, 2), pairs(0, 2)),
-        dilation=pairs(1, 2),
-        at_least=pairs(1, 3),
-        rest=pairs(0, 1),
+        kernel=ints(1, 3) if axes == 2 else ints(1, 2),
+        stride=ints(1, 3),
+        padding=st.tuples(*[before_and_after] * axes),
+        dilation=ints(1, 2),
+        at_least=ints(1, 3),
+        rest=ints(0, 1),
     )

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from .law import Law
-from .problems import FAMILIES, FIXED, Recipe, Scope
+from .problems import FAMILIES, Recipe, Scope
 from .roi_problems import RoiRecipe, RoiShape
 from .shapes import Shape
+from .volume_shapes import FIXED, deepened
 
 SEEDS = 6
 KERNELS = ((1, 1), (1, 2), (2, 1), (2, 2))
@@ -59,7 +60,8 @@ def numbers(shape: Shape | RoiShape) -> int:
         each = 5 + 2 * shape.classes * part + shape.Cout * output
         return shape.N * maps * size + shape.rois * each
     weight = shape.O * shape.channels * shape.G * int(np.prod(shape.kernel))
-    return shape.N * (shape.C * size + (3 * shape.fields + shape.O) * output) + weight
+    fields = (shape.axes + 1) * shape.fields  # of the offset and the mask
+    return shape.N * (shape.C * size + (fields + shape.O) * output) + weight
 
 
 def _shapes(law: Law, scope: Scope) -> list[Any]:
@@ -67,7 +69,10 @@ def _shapes(law: Law, scope: Scope) -> list[Any]:
     if scope.fixed_shapes and not law.pools:
         return []
     small: tuple[Any, ...] = ROI_SHAPES if law.pools else SHAPES
-    return list(dict.fromkeys(s.limited(**law.limits).without(scope.without) for s in small))
+    limits = dict(law.limits)
+    if limits.pop("axes", 2) == 3:
+        small = tuple(map(deepened, small))
+    return list(dict.fromkeys(s.limited(**limits).without(scope.without) for s in small))
 
 
 def _recipes(family: str, shape: Any, law: Law, dtype: str, scope: Scope) -> Iterator[Any]:
@@ -78,6 +83,6 @@ def _recipes(family: str, shape: Any, law: Law, dtype: str, scope: Scope) -> Ite
         for name, seed, rule in product(families, range(SEEDS), rules):
             yield RoiRecipe(name, shape, seed, rule, scope.without)
         return
-    drawn = [f for f in families if dtype in FAMILIES[f].dtypes and f not in FIXED]
+    drawn = [f for f in families if dtype in FAMILIES[f].dtypes and f not in FIXED[2]]
     for name, seed, border in product(drawn[:3], range(SEEDS), scope.borders):
         yield Recipe(name, shape, seed, border, scope.without)

@@ -16,7 +16,7 @@ from . import calls, laws
 from .child import Child
 from .features import WORDS
 from .hunt import Hunt
-from .implementation import OPERATORS, Implementation
+from .implementation import OPERATORS, VOLUMES, Implementation
 from .law import LAWS, Law, laws_of
 from .lifted import lifted
 from .peers.arrays import of as arrays_of
@@ -52,7 +52,7 @@ class Asked:
         pools = self.op.endswith("roi_pool")
         if pools and not bins:
             raise ValueError(f"{i.name} lacks bins {' and '.join(self.bins)}")
-        if self.op in ("sample", "deform_conv2d") and not borders:
+        if self.op in ("sample", "deform_conv2d", "deform_conv3d") and not borders:
             raise ValueError(f"{i.name} lacks the {' and the '.join(self.borders)} border")
         return Scope(i.lacks, borders or self.borders, bins or self.bins, i.fixed_shapes)
 
@@ -78,8 +78,8 @@ def verify(
     """Hold an operator, forward and backward if there is one, to every law that is about it.
 
     implementation  a callable with the signature of the reference's `op`, on NumPy arrays
-    op        "deform_conv2d", "conv2d", "sample", "roi_pool", "deform_roi_pool", "ps_roi_pool"
-              or "deform_ps_roi_pool"
+    op        "deform_conv2d", "conv2d", "sample", "roi_pool", "deform_roi_pool", "ps_roi_pool",
+              "deform_ps_roi_pool" or, for volumes, "deform_conv3d"
     backward  a callable with the signature of the reference's backward; it returns the gradients
               as a named tuple, a dict, or in the reference's order
     dtype     "float32", "float64" or "float16", or several of them
@@ -98,7 +98,7 @@ def verify(
     Raises ValueError for an unknown operator, dtype, border, rule, law or word.
     """
     asked = Asked(
-        _one("op", op, OPERATORS), _several("dtype", dtype, DTYPES),
+        _one("op", op, OPERATORS + VOLUMES), _several("dtype", dtype, DTYPES),
         _several("border", border, BORDERS), _several("bins", bins, BINS),
         chosen(op, laws), frozenset(_several("lacks", lacks, WORDS, empty=True)),
         _whole("examples", examples, 1), _whole("seed", seed, 0), bool(shrink), arrays,
@@ -136,7 +136,7 @@ def check(
     The example of a failure calls this. Raises NotSupported where the problem needs more than the
     implementation has.
     """
-    (checked,) = chosen(_one("op", op, OPERATORS), law)
+    (checked,) = chosen(_one("op", op, OPERATORS + VOLUMES), law)
     border, bins = getattr(problem, "border", "zero"), getattr(problem, "bins", "paper")
     words = frozenset(_several("lacks", lacks, WORDS, empty=True))
     asked = Asked(op, DTYPES, (border,), (bins,), (checked,), words, 1, 0, False, arrays)

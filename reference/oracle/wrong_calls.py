@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from .. import checks
-from ..geometry import Geometry, R, centres
+from .. import checks, volume_checks
+from ..geometry import Geometry, centres, regular_grid
 
 
 class Call:
@@ -38,15 +38,15 @@ class Call:
         return "grad_output" in self.arguments
 
     @cached_property
-    def layer(self) -> Geometry:
-        """The geometry of the convolution that is called."""
+    def layer(self) -> Any:
+        """The geometry of the convolution that is called, of maps or volumes."""
         given = {n: v for n, v in self.arguments.items() if n not in ("grad_output", "side")}
         check: Any = checks.check_deform_conv2d if "offset" in given else checks.check_conv2d
-        return check(**given)
+        return (volume_checks.check_deform_conv3d if self.x.ndim == 5 else check)(**given)
 
     @cached_property
     def field(self) -> Array:
-        """The offset as N G K 2 Ho Wo."""
+        """The offset as N G K 2 Ho Wo; of volumes, N G K 3 Do Ho Wo."""
         return by_tap(self.offset, self.layer)
 
     @property
@@ -59,9 +59,9 @@ Wrong = dict[str, Callable[[Call], Any]]
 
 
 def by_tap(field: Array, layer: Geometry) -> Array:
-    """An offset as N G K 2 Ho Wo."""
-    K = layer.kernel[0] * layer.kernel[1]
-    return field.reshape(len(field), field.shape[1] // (2 * K), K, 2, *layer.output)
+    """An offset as N G K 2 Ho Wo; of volumes, N G K 3 Do Ho Wo."""
+    K, d = math.prod(layer.kernel), len(layer.kernel)
+    return field.reshape(len(field), field.shape[1] // (d * K), K, d, *layer.output)
 
 
 def by_channel(field: Array) -> Array:
@@ -71,8 +71,8 @@ def by_channel(field: Array) -> Array:
 
 def grid(layer: Geometry) -> Array:
     """p0 + p_n as K 2 Ho Wo."""
-    p0 = np.moveaxis(centres(layer), -1, 0)
-    return p0 + R(layer.kernel, dilation=layer.dilation)[:, :, None, None]
+    p0, pn = np.moveaxis(centres(layer), -1, 0), regular_grid(layer.kernel, layer.dilation)
+    return p0 + pn.reshape(*pn.shape, *(1,) * len(layer.kernel))
 
 
 def yx(values: Any) -> Array:
@@ -171,8 +171,8 @@ def scaled(factor: Callable[[Call], Any]) -> Callable[[Call], Any]:
 
 def split(field: Array) -> Array:
     """The channels of every offset group read as all of one coordinate, then all of the other."""
-    N, G, K, _, Ho, Wo = field.shape
-    return field.reshape(N, G, 2, K, Ho, Wo).swapaxes(2, 3)
+    N, G, K, d, *output = field.shape
+    return field.reshape(N, G, d, K, *output).swapaxes(2, 3)
 
 
 def tap_by_tap(field: Array) -> Array:
@@ -192,7 +192,7 @@ def with_mask(change: Callable[[Array, Call], Array]) -> Callable[[Call], Any]:
     def wrong(c: Call) -> Any:
         if c.mask is None:
             return c()
-        K, m = c.layer.kernel[0] * c.layer.kernel[1], c.mask
+        K, m = math.prod(c.layer.kernel), c.mask
         field = m.reshape(len(m), m.shape[1] // K, K, *c.layer.output)
         return c(mask=change(field, c).reshape(m.shape).astype(m.dtype))
 
@@ -265,7 +265,7 @@ def strided_offset_groups(c: Call) -> Any:
 
 def only_channels(c: Call, kept: Array) -> Any:
     """Run on some channels of x alone; the others are 0."""
-    return c(x=c.x * kept[:, None, None].astype(c.x.dtype))
+    return c(x=c.x * kept.reshape(-1, *(1,) * (c.x.ndim - 2)).astype(c.x.dtype))
 
 
 def last_of(groups: int, channels: int) -> Array:

@@ -121,13 +121,14 @@ def first_inputs(c: Call) -> Any:
 def last_outputs(c: Call) -> Any:
     """The gradients of the last output channel of each group alone."""
     kept = last_of(c.layer.groups, len(c.weight))
-    return c(grad_output=c.grad_output * kept[:, None, None].astype(c.grad_output.dtype))
+    kept = kept.reshape(-1, *(1,) * (c.x.ndim - 2)).astype(c.grad_output.dtype)
+    return c(grad_output=c.grad_output * kept)
 
 
 def of_first_group(a: Array, c: Call) -> Array:
     """The gradient of the first offset group, and 0 for the others."""
     field = by_tap(a, c.layer)
-    return np.where(np.arange(field.shape[1])[:, None, None, None, None] == 0, field, 0)
+    return np.concatenate([field[:, :1], np.zeros_like(field[:, 1:])], axis=1)
 
 
 def images(c: Call) -> int:

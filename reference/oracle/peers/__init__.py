@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..implementation import NAMES, REFERENCE, Implementation
+from ..implementation import NAMES, REFERENCE, VOLUMES, Implementation
 
 if TYPE_CHECKING:
     from ..child import Child
@@ -88,9 +88,10 @@ ONNX = Offer(
     "deform_conv2d", "DeformConv-22", backward=False, border="zero", lacks=_lacks("mixed dtypes")
 )
 OURS = tuple(Offer(name, name) for name in NAMES if not name.endswith("_backward"))
+WITH_VOLUMES = (*OURS, *(Offer(name, name) for name in VOLUMES))
 CLEARED = "NaN as an offset is 0 in y, where ours is NaN"
 PEERS = {
-    "reference": Peer("", OURS),
+    "reference": Peer("", WITH_VOLUMES),
     "torchvision": Peer(
         "torchvision_child",
         (
@@ -166,7 +167,7 @@ PEERS = {
             "refuses outputs that the offset groups do not divide",
         ),
     ),
-    "gpu-numba": Peer("gpu_child", OURS, "numba v1", examples=100, fixed_shapes=True),
+    "gpu-numba": Peer("gpu_child", WITH_VOLUMES, "numba v1", examples=100, fixed_shapes=True),
     "gpu-numba-v2": Peer(
         "gpu_child", tuple(o for o in OURS if o.operator != "conv2d"), "numba v2",
         examples=100, fixed_shapes=True,
@@ -261,7 +262,7 @@ def _peer(name: str) -> Peer:
 def _all_lacks(offer: Offer, border: str | None) -> frozenset[str]:
     """What this operator lacks, borders included."""
     has = border or offer.border
-    samples = offer.operator in ("sample", "deform_conv2d") and has is not None
+    samples = offer.operator in ("sample", "deform_conv2d", "deform_conv3d") and has is not None
     others = [f"the {b} border" for b in BORDERS if samples and b != has]
     return offer.lacks.union(others)
 
