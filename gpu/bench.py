@@ -2,13 +2,15 @@
 
 In this order: each version must equal the reference bit for bit on small exact problems; then the
 relative errors of all precisions; then the times and the memory of a call, all contestants in turn.
-The result is a JSON file in gpu/results, written as it comes.
+The result is a JSON file in gpu/results, written as it comes. Which version a call takes that names
+none comes from the table of `tune`, which is run before, or from a model; the record says which.
 
     --quick      two layers, in less than two minutes instead of eight
     --toy        maps of a few pixels by the wall clock, to try the program out, also in a simulator
-    --summary    the newest record against the targets; 1 if one is missed or not measured
-    --readme     writes the table of README.md from the newest record
-    --plot FILE  draws the newest record, if Matplotlib is installed
+    --summary    the newest record of an H200, else of any device, against the targets; 1 if one is
+                 missed or not measured
+    --readme     writes the tables of README.md from the newest record of each device
+    --plot FILE  draws the same records, if Matplotlib is installed
 
 bench_cases        what is measured                 clocks        how time is taken
 bench_contestants  by whom                          bench_arrays  how memory is measured
@@ -192,26 +194,31 @@ def measure(options: argparse.Namespace, at: Clock, found: bench_contestants.Fie
 
 
 def report(options: argparse.Namespace) -> int:
-    """What is made of the newest record."""
-    record = bench_record.newest(options.output)
+    """What is made of the newest record of each device."""
+    records = bench_record.newest_of_each(options.output)
     if options.readme and not README.exists():
         print(f"there is no {README} in {Path.cwd()}: --readme is for a checkout")
         return 1
     if options.readme:
-        README.write_text(bench_report.with_section(README.read_text(), record))
-        print(f"{README}: {'a table' if record else 'not yet measured'}")
+        README.write_text(bench_report.with_section(README.read_text(), records))
+        tables = "a table" if len(records) == 1 else f"{len(records)} tables"
+        print(f"{README}: {tables if records else 'not yet measured'}")
     if options.plot is not None:
-        if record is None:
+        if not records:
             print(f"nothing to draw: there is no record in {options.output}")
             return 1
         try:
-            bench_report.plot(record, options.plot)
+            bench_report.plot(records, options.plot)
         except RuntimeError as error:
             print(error)
             return 1
         print(options.plot)
-    if not options.summary:
-        return 0
+    return summarised(records) if options.summary else 0
+
+
+def summarised(records: list[Any]) -> int:
+    """Prints what the targets say of a record; 1 if one is missed or not measured."""
+    record = bench_targets.to_judge(records)
     if record is not None:
         print(bench_report.comparison(record), end="\n\n")
     verdicts = bench_targets.judged(record)
@@ -243,10 +250,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--summary",
         action="store_true",
-        help="the newest record: ends with 1 if a target is missed or not measured",
+        help="a record and the targets: ends with 1 if one is missed or not measured",
     )  # fmt: skip
-    parser.add_argument("--readme", action="store_true", help="write the README's table")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the newest record")
+    parser.add_argument("--readme", action="store_true", help="write the README's tables")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the newest records")
     parser.add_argument("--repeats", type=int, default=20, help="rounds of a case (default: 20)")
     parser.add_argument(
         "--seconds", type=float, help=f"at most (default: {SECONDS:g}, {QUICK_SECONDS:g} quick)"

@@ -42,6 +42,11 @@ Field = dict[str, Contestant | str]  # by name; a reason in the place of one tha
 
 def field(*, toy: bool = False, quick: bool = False) -> Field:
     """All contestants, ours first."""
+    return of_backends(toy=toy, quick=quick) | ({} if toy else theirs(quick=quick))
+
+
+def of_backends(*, toy: bool = False, quick: bool = False) -> Field:
+    """Every version of every backend."""
     found: Field = {}
     for name, backend in registry.BACKENDS.items():
         if (missing := backend.missing()) is not None:
@@ -55,7 +60,7 @@ def field(*, toy: bool = False, quick: bool = False) -> Field:
             for repeatable in (False, True):
                 made = _ours(name, version, arrays, repeatable=repeatable)
                 found[made.name] = made
-    return found | ({} if toy else theirs(quick=quick))
+    return found
 
 
 def _ours(
@@ -131,8 +136,18 @@ def chosen(case: Case, *, repeatable: bool = False) -> tuple[str, str] | None:
     for name, backend in registry.BACKENDS.items():
         if taken is not None and backend is taken:
             can = [v for v in backend.versions() if chooses(name, v) is not None]
-            return name, can[-1]  # which is the one that `choose` takes
+            return name, _dispatched(case, backend, can[-1])  # the last is what `choose` takes
     return None
+
+
+def _dispatched(case: Case, backend: registry.Backend, version: str) -> str:
+    """The version itself, or the one that it leaves a case to."""
+    operator = _operators(case)[-1]
+    here = backend.versions()[version][operator]
+    if here.chooses is None or isinstance(case.shape, RoiShape):
+        return version
+    at = case.shape
+    return here.chooses(operator, case.precision, at.C, at.C, at.N * at.H * at.W)
 
 
 def theirs(*, quick: bool = False, device: str = "cuda") -> Field:

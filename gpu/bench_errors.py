@@ -21,6 +21,7 @@ from .clocks import at_most
 
 EXACT: list[tuple[str, Shape | RoiShape]] = [
     ("deform_conv2d", bench_cases.TOY),
+    ("deform_conv2d", bench_cases.FUSED_TOY),
     ("deform_roi_pool", bench_cases.ROI_TOY),
     ("deform_ps_roi_pool", bench_cases.PS_ROI_TOY),
 ]

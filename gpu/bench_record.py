@@ -16,6 +16,7 @@ from typing import Any
 
 from . import arrays
 from .clocks import Clock
+from .cupy_kernels import choices
 
 FOLDER = Path("gpu/results")
 FORMAT = 2
@@ -59,12 +60,18 @@ def path_of(output: Path, device: str, date: str) -> Path:
     return output / f"{slug}-{date[:19].replace(':', '')}.json"
 
 
-def newest(folder: Path = FOLDER) -> Data | None:
-    """The newest record of a device in a folder, or the one in a file; None where there is none."""
+def newest_of_each(folder: Path = FOLDER) -> list[Data]:
+    """The newest record of each device in a folder, by the device's name; or that of a file."""
     paths = [folder] if folder.is_file() else sorted(folder.glob("*.json"))
     records = [json.loads(path.read_text()) | {"path": path.as_posix()} for path in paths]
     good = [r for r in records if r.get("format") == FORMAT and r["clock"] != "wall clock"]
-    return max(good, key=lambda r: str(r["date"]), default=None)
+    latest = {r["device"]: r for r in sorted(good, key=lambda r: str(r["date"]))}
+    return [latest[device] for device in sorted(latest)]
+
+
+def newest(folder: Path = FOLDER) -> Data | None:
+    """The newest record of any device; None where there is none."""
+    return max(newest_of_each(folder), key=lambda r: str(r["date"]), default=None)
 
 
 def output_of(command: list[str]) -> str | None:
@@ -82,6 +89,7 @@ def environment(clock: Clock, run: Run = output_of) -> Data:
         "device": clock.device,
         "clock": clock.kind,
         "simulator": arrays.simulated(),
+        "choices": choices.origin(clock.device),
         "driver": driver.splitlines()[0] if driver else None,
         "cuda_runtime": _cuda_runtime(),
         "python": sys.version.split()[0],

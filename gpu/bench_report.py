@@ -1,4 +1,4 @@
-"""A record of `bench` as a section of the README, which it replaces, and as a plot."""
+"""Records of `bench` as a section of the README, which it replaces, and as a plot."""
 
 from importlib import import_module
 from pathlib import Path
@@ -19,10 +19,12 @@ COMPARED = ("float32", "tf32", "float16")  # the precisions that torchvision has
 COLUMNS = [(part, p) for part in (FORWARD, BACKWARD) for p in COMPARED]
 
 
-def markdown(record: Data | None) -> str:
-    """The README's section, every figure from the record."""
-    if record is None:
-        return UNMEASURED
+def markdown(records: list[Data]) -> str:
+    """The README's section: a table for each record, every figure from it."""
+    return "\n".join(map(_table, records)) if records else UNMEASURED
+
+
+def _table(record: Data) -> str:
     versions = record["versions"]
     head = " | ".join(f"{part}, {p}" for part, p in COLUMNS)
     lines = [
@@ -37,7 +39,7 @@ def markdown(record: Data | None) -> str:
                  for part, p in COLUMNS]  # fmt: skip
         if set(cells) != {NOTHING}:
             lines.append(f"| {shape.name} | {' | '.join(cells)} |")
-    lines += ["", _pooling(record), "", _errors(record), ""]
+    lines += ["", _plain(record), "", _pooling(record), "", _errors(record), ""]
     lines += _origin(record)
     return "\n".join(lines) + "\n"
 
@@ -56,6 +58,20 @@ def _pooling(record: Data) -> str:
             case = {"operator": "deform_roi_pool", "part": part, "shape": ROI.name}
             said.append(f"{part} {_cell(record, 'roi_align', precision=p, **case)} in {p}")
     return f"`deform_roi_pool`, {ROI.name}, beside `roi_align` without offsets: {', '.join(said)}."
+
+
+def _plain(record: Data) -> str:
+    """What deforming costs: the least of all layers, by precision."""
+    said = []
+    for p in PRECISIONS:
+        case: Data = {"operator": "deform_conv2d", "part": FORWARD, "precision": p}
+        found = {s.name: ratio(record, rival="cuDNN conv2d", shape=s.name, **case) for s in SHAPES}
+        there = {name: figure for name, figure in found.items() if figure is not None}
+        where, worst = worst_of(there, faster=True)
+        said.append(f"{p} {shown(worst, 'x')} ({where})" if there else f"{p} {NOTHING}")
+    return (
+        f"Beside the plain convolution of cuDNN, {FORWARD}, the slowest layer: {', '.join(said)}."
+    )
 
 
 def _errors(record: Data) -> str:
@@ -112,23 +128,31 @@ def section(readme: str) -> str:
     return measured
 
 
-def with_section(readme: str, record: Data | None) -> str:
-    """The README with the section of this record."""
-    return readme.replace(BEGIN + section(readme) + END, BEGIN + markdown(record) + END)
+def with_section(readme: str, records: list[Data]) -> str:
+    """The README with the section of these records."""
+    return readme.replace(BEGIN + section(readme) + END, BEGIN + markdown(records) + END)
 
 
-def plot(record: Data, path: Path) -> None:
-    """How many times as fast as torchvision: a panel for each part, bars by layer and precision."""
+def plot(records: list[Data], path: Path) -> None:
+    """How many times as fast as torchvision: a column of two panels, forward and all gradients,
+    for each device; bars by layer and precision."""
     try:
         pyplot = import_module("matplotlib.pyplot")
     except ImportError as error:
         raise RuntimeError(f"--plot needs Matplotlib: {error}") from None
-    figure, panels = pyplot.subplots(2, 1, figsize=(11, 7), sharex=True, layout="constrained")
-    for axes, part in zip(panels, (FORWARD, BACKWARD), strict=True):
-        _bars(axes, bars(record, part))
+    size = (2 + 9 * len(records), 7)
+    figure, panels = pyplot.subplots(
+        2, len(records), figsize=size, sharex=True, sharey="row", layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for (upper, lower), record in zip(panels.T, records, strict=True):
+        upper.set_title(f"deform_conv2d on {record['device']}, commit {record['commit']}")
+        for axes, part in ((upper, FORWARD), (lower, BACKWARD)):
+            _bars(axes, bars(record, part))
+    for axes, part in zip(panels[:, 0], (FORWARD, BACKWARD), strict=True):
         axes.set_ylabel(f"{part}\ntimes as fast as torchvision")
-    panels[0].set_title(f"deform_conv2d on {record['device']}, commit {record['commit']}")
-    panels[0].legend(frameon=False)
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(COMPARED), frameon=False)
     figure.savefig(path)
     pyplot.close(figure)
 

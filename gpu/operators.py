@@ -8,11 +8,13 @@ every gradient          wrt, deterministic                work that is not wante
 Checks and messages are the reference's own; its arithmetic is not used. The keywords of them all:
 
     backend        "cupy" or "numba"; None takes the first that can run and has what is asked for
-    version        "v1", "v2", ... of that backend; None takes the fastest
+    version        "v1", "v2", ... of that backend; None takes the fastest, which between "v2" and
+                   "v3" of "cupy" depends on the device and the shape (see `tune`)
     precision      "exact": sums in the dtype of x, float32 for float16 and bfloat16, whose samples
-                   "v2" of "cupy" rounds to 16 bits before its products; "tf32": float32 operands
-                   of products are rounded to 10 bits of mantissa
-    workspace_limit  bytes of device memory that a call of "v2" of "cupy" may need beside its
+                   "v2" and "v3" of "cupy" round to 16 bits before their products, while "v3"
+                   makes those of float32 to 3 / 2**22 of each; "tf32": float32 operands of
+                   products are rounded to 10 bits of mantissa
+    workspace_limit  bytes of device memory that "v2" and "v3" of "cupy" may need beside their
                    results, if possible, and beside copies of arguments with gaps or backwards
                    axes; None: 24 MiB, 64 MiB for a backward, if one image and 512 pixels
                    fit (RoI pooling: beside copies of x)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from deformable_convnets.reference import checks
 
-from . import arrays
+from . import arrays, frameworks
 
 
 class Version(NamedTuple):
@@ -25,6 +25,8 @@ class Version(NamedTuple):
              and "workspace_limit"
     dtypes   of x
     missing  why it cannot run on the device of a call, or None
+    chooses  the version that it leaves a call to which names none, by operator, precision, C, O
+             and N Ho Wo; None where it does all by itself
     """
 
     run: Callable[..., Any]
@@ -32,6 +34,7 @@ class Version(NamedTuple):
     takes: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = checks.DTYPES
     missing: Callable[[int | None], str | None] = lambda device: None
+    chooses: Callable[[str, str, int, int, int], str] | None = None
 
     def lacks(self, choice: "Choice", *, of_chance: bool = True) -> str | None:
         """Why it is not what is asked for, or None; but for its chance results, if so told."""
@@ -85,11 +88,14 @@ def _numba_versions() -> Versions:
 def _cupy_versions() -> Versions:
     import cupy
 
-    from .cupy_kernels import array_program, cuda_program
-    from .cupy_kernels.device import CudaDevice, missing
+    from .cupy_kernels import array_program, cuda_program, dispatch
+    from .cupy_kernels.device import CudaDevice, machine, missing
 
-    on_device = cuda_program.operators(CudaDevice(), missing)
-    return {"v1": array_program.operators(cupy), "v2": on_device}
+    return {
+        "v1": array_program.operators(cupy),
+        "v2": cuda_program.operators(CudaDevice(), missing),
+        "v3": dispatch.operators(CudaDevice(), missing, machine),
+    }
 
 
 BACKENDS: dict[str, Backend] = {
@@ -141,6 +147,8 @@ def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
     if (reason := backend.missing()) is not None:
         raise RuntimeError(f"the backend {name!r} cannot run: {reason}. {INSTALL}")
     offered = _offered(name, operator)
+    if not offered:
+        raise _not_offered(name, operator)
     if choice.version is not None and choice.version not in offered:
         raise ValueError(
             f"version is {choice.version!r}, expected {either(offered)} for {operator} of {name!r}"
@@ -163,9 +171,32 @@ def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
     return backend, here[-1]
 
 
+def takes_bfloat16(choice: Choice, operator: str) -> bool:
+    """Whether a version that can run here computes with bfloat16 itself."""
+    if frameworks.bfloat16() is None:
+        return False
+    try:
+        choose(choice._replace(dtype="bfloat16"), operator)
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
 def _offered(name: str, operator: str) -> dict[str, Version]:
     versions = BACKENDS[name].versions()
     return {v: operators[operator] for v, operators in versions.items() if operator in operators}
+
+
+def _not_offered(name: str, operator: str) -> Exception:
+    """The error for a backend that can run but lacks the operator."""
+    reasons = {other: backend.missing() for other, backend in BACKENDS.items()}
+    having = [other for other, why in reasons.items() if why is None and _offered(other, operator)]
+    if having:
+        said = f"backend is {name!r}, which has no {operator}, expected {either(having)}"
+        return ValueError(said)
+    why = "; ".join(filter(None, reasons.values()))
+    said = f"the backend {name!r} has no {operator}, and no other can run: {why}"
+    return RuntimeError(f"{said}. {INSTALL}")
 
 
 def _names_one(name: Any, registered: dict[str, Any]) -> bool:

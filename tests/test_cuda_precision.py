@@ -14,7 +14,7 @@ from deformable_convnets.reference import deform_conv2d, deform_conv2d_backward
 from deformable_convnets.reference.oracle import problems
 
 bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
-BACKENDS = [name for name in ENTRIES if name in ("cuda-on-cpu v2", "cupy v2")]
+BACKENDS = [name for name in ENTRIES if name in ("cuda-on-cpu v2", "cupy v2", "cupy v3")]
 SIXTEEN = {"float16": np.float16, "bfloat16": bfloat16}
 # Relative errors that the project promises, in the 2-norm, against float64
 PROMISED = {"float32": 2e-6, "tf32": 1e-3, "float16": 2e-3, "bfloat16": 1e-2}

@@ -159,6 +159,7 @@ def test_the_state_of_the_device_is_in_the_record():
 def test_the_newest_record_is_found(tmp_path):
     def keep(name, **entries):
         about = {"format": bench_record.FORMAT, "clock": "CuPy events", "date": "2026-01-01"}
+        about["device"] = "A"
         (tmp_path / name).write_text(json.dumps(about | entries))
 
     assert bench_record.newest(tmp_path) is None

@@ -1,97 +1,54 @@
 """Targets, summary, README and plot of the benchmark of the kernels, on made-up records."""
 
-import copy
 import json
 import re
 from pathlib import Path
 
 import pytest
+from gpu_bench import OURS, REPEATABLE, changed, good
 
 from deformable_convnets.gpu import bench, bench_record, bench_report, bench_targets
-from deformable_convnets.gpu.bench_cases import BACKWARD, FORWARD, PRECISIONS, ROI, SHAPES
+from deformable_convnets.gpu.bench_cases import BACKWARD, FORWARD, PRECISIONS, SHAPES
 from deformable_convnets.gpu.bench_targets import ELSEWHERE, MET, MISSED, UNMEASURED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-OURS, REPEATABLE = "cupy v2", "cupy v2 deterministic"
-
-
-def timed(contestant, ms, default=False, **case):
-    return case | {
-        "contestant": contestant, "default": default, "median_ms": ms, "device_ms": ms / 2,
-        "quartiles_ms": [ms, ms], "workspace_bytes": 20 * 2**20,
-    }  # fmt: skip
-
-
-def good():
-    """A record that meets every target: we take 1 ms, the others 5."""
-    rows, errors = [], []
-    for shape in SHAPES:
-        for precision in PRECISIONS:
-            for part in (FORWARD, BACKWARD):
-                case = {"operator": "deform_conv2d", "part": part, "shape": shape.name}
-                case["precision"] = precision
-                rows.append(timed(OURS, 1.0, True, **case))
-                rows.append(timed("cupy v1", 50.0, **case))
-                if part == BACKWARD:
-                    rows.append(timed(REPEATABLE, 1.0, True, **case))
-                if precision != "bfloat16":
-                    rows.append(timed("torchvision", 5.0, **case))
-    for precision in ("float32", "float16"):
-        for part in (FORWARD, BACKWARD):
-            case = {"operator": "deform_roi_pool", "part": part, "shape": ROI.name}
-            case["precision"] = precision
-            rows += [timed(OURS, 1.0, True, **case), timed("roi_align", 5.0, **case)]
-    for precision in PRECISIONS:
-        for part, results in ((FORWARD, "y"), (BACKWARD, ("grad x", "grad offset", "grad weight"))):
-            for result in results:
-                case = {"operator": "deform_conv2d", "part": part, "precision": precision}
-                case |= {"result": result, "relative_error": 1e-6, "default": True}
-                names = [OURS] if part == FORWARD else [OURS, REPEATABLE]
-                errors += [case | {"contestant": name} for name in names]
-    return {
-        "device": "NVIDIA H200", "driver": "580.1", "commit": "abc", "date": "2026-11-22T22:32:42",
-        "clock": "CuPy events", "format": bench_record.FORMAT, "complete": True, "quick": False,
-        "path": "elsewhere/h200.json", "rows": rows, "errors": errors,
-        "versions": {"torchvision": "0.26.0", "torch": "2.11.0", "cupy-cuda13x": "14.2.0"},
-    }  # fmt: skip
+FORWARD_FLOAT32 = "forward / torchvision, float32, 512 channels"
 
 
 def verdicts(record):
     return {v.target.what: v for v in bench_targets.judged(record)}
 
 
-def changed(record, kind="rows", *, entry, to, **columns):
-    """The record with an entry of the first of these rows changed; to None: without the row."""
-    record = copy.deepcopy(record)
-    row = next(r for r in record[kind] if all(r.get(n) == v for n, v in columns.items()))
-    if to is None:
-        record[kind].remove(row)
-    else:
-        row[entry] = to
-    return record
-
-
 def test_a_good_record_meets_every_target():
     found = verdicts(good())
     assert {v.verdict for v in found.values()} == {MET}
-    assert found["forward / torchvision, float32"].worst == 5.0
+    assert found[FORWARD_FLOAT32].worst == 5.0
     assert found["workspace of deform_conv2d, forward"].worst == 20.0
 
 
 def test_the_targets_are_those_that_were_set():
     limits = {t.what: t.limit for t in bench_targets.TARGETS}
     assert limits == {
-        "forward / torchvision, float32": 1.2,
+        "forward / torchvision, float32, 512 channels": 1.8,
+        "forward / torchvision, float32, up to 256": 2.5,
         "forward / torchvision, tf32, 512 channels": 1.8,
-        "forward / torchvision, tf32, up to 256": 2.5,
-        "forward / torchvision, float16, 512 channels": 1.8,
-        "forward / torchvision, float16, up to 256": 2.5,
-        "all gradients / torchvision, float32": 2.5,
+        "forward / torchvision, tf32, up to 256": 3.0,
+        "forward / torchvision, float16, 512 channels": 2.2,
+        "forward / torchvision, float16, up to 256": 4.0,
+        "forward / plain cuDNN, float32, N < 8": 1.3,
+        "forward / plain cuDNN, float32, N >= 8": 1.3,
+        "forward / plain cuDNN, tf32, N < 8": 0.65,
+        "forward / plain cuDNN, tf32, N >= 8": 0.65,
+        "forward / plain cuDNN, float16, N < 8": 0.6,
+        "forward / plain cuDNN, float16, N >= 8": 0.7,
+        "forward / plain cuDNN, bfloat16, N < 8": 0.6,
+        "forward / plain cuDNN, bfloat16, N >= 8": 0.7,
+        "all gradients / torchvision, float32": 3.0,
         "all gradients, deterministic / torchvision, float32": 2.0,
         "all gradients / torchvision, tf32": 4.0,
         "all gradients, deterministic / torchvision, tf32": 2.0,
-        "all gradients / torchvision, float16": 4.0,
+        "all gradients / torchvision, float16": 5.0,
         "all gradients, deterministic / torchvision, float16": 2.0,
         "deform_roi_pool, forward / roi_align, float32": 1.0,
         "deform_roi_pool, all gradients / roi_align, float32": 1.0,
@@ -120,6 +77,11 @@ def breaking(what):
     columns["contestant"] = REPEATABLE if "deterministic" in what else OURS
     if "up to 256" in what:
         columns["shape"] = next(shape.name for shape in SHAPES if shape.C <= 256)
+    if what.endswith("N >= 8"):
+        columns["shape"] = next(shape.name for shape in SHAPES if shape.N >= 8)
+    if part == FORWARD and operator == "deform_conv2d":  # ours is in two targets
+        rival = "torchvision" if "torchvision" in what else "cuDNN conv2d"
+        columns |= {"contestant": rival, "to": 0.1}
     return columns
 
 
@@ -138,10 +100,8 @@ def test_each_target_needs_all_its_layers(what):
 
 
 def test_a_row_that_failed_is_not_measured():
-    broken = breaking("forward / torchvision, float32") | {"entry": "failed", "to": "OSError: gone"}
-    assert (
-        verdicts(changed(good(), **broken))["forward / torchvision, float32"].verdict == UNMEASURED
-    )
+    broken = breaking(FORWARD_FLOAT32) | {"entry": "failed", "to": "OSError: gone"}
+    assert verdicts(changed(good(), **broken))[FORWARD_FLOAT32].verdict == UNMEASURED
 
 
 def test_a_nan_meets_nothing():
@@ -150,9 +110,9 @@ def test_a_nan_meets_nothing():
 
 
 def test_a_missed_layer_counts_though_others_are_not_measured():
-    record = changed(good(), **breaking("forward / torchvision, float32"))
+    record = changed(good(), **breaking(FORWARD_FLOAT32))
     record = changed(record, entry="", to=None, shape=SHAPES[-1].name)
-    assert verdicts(record)["forward / torchvision, float32"].verdict == MISSED
+    assert verdicts(record)[FORWARD_FLOAT32].verdict == MISSED
 
 
 def test_another_device_decides_nothing():
@@ -187,8 +147,9 @@ def test_the_summary_ends_with_0_where_all_is_met(tmp_path, capsys):
     code, said = summary(kept(tmp_path, good()), capsys)
     assert code == 0
     assert f"{len(bench_targets.TARGETS)} met, 0 missed, 0 not measured" in said
-    line = f"deform_conv2d, {FORWARD}, {SHAPES[0].name}, float32: cupy v2 1.000 ms"
-    assert line + " (1.000 to 1.000), cupy v1 50.00x (on device 50.00x), torchvision 5.00x" in said
+    line = f"deform_conv2d, {FORWARD}, {SHAPES[0].name}, float32: cupy v3 1.000 ms"
+    line += " (1.000 to 1.000), cupy v1 50.00x (on device 50.00x), cuDNN conv2d 2.00x"
+    assert line + " (on device 2.00x), torchvision 5.00x" in said
 
 
 @pytest.mark.parametrize("to", [6.0, None])
@@ -207,22 +168,22 @@ def test_the_summary_says_what_is_wrong_with_a_record():
     assert "left out: b: not here" in said
 
 
-def test_the_readme_is_made_from_the_newest_record():
-    record = bench_record.newest(ROOT / bench_record.FOLDER)
-    assert bench_report.section(README) == bench_report.markdown(record)
+def test_the_readme_is_made_from_the_newest_records():
+    records = bench_record.newest_of_each(ROOT / bench_record.FOLDER)
+    assert bench_report.section(README) == bench_report.markdown(records)
 
 
 def test_without_a_record_the_readme_says_so():
-    assert "not yet measured" in bench_report.markdown(None)
-    assert not re.search(r"\d", bench_report.markdown(None).replace("PEERS=1", ""))
+    assert "not yet measured" in bench_report.markdown([])
+    assert not re.search(r"\d", bench_report.markdown([]).replace("PEERS=1", ""))
 
 
 def test_another_record_is_seen_in_the_readme():
-    readme = bench_report.with_section(README, good())
-    assert bench_report.section(readme) == bench_report.markdown(good())
-    other = changed(good(), **breaking("forward / torchvision, float32"))
-    assert bench_report.section(readme) != bench_report.markdown(other)
-    assert bench_report.with_section(readme, None) == bench_report.with_section(README, None)
+    readme = bench_report.with_section(README, [good()])
+    assert bench_report.section(readme) == bench_report.markdown([good()])
+    other = changed(good(), **breaking(FORWARD_FLOAT32))
+    assert bench_report.section(readme) != bench_report.markdown([other])
+    assert bench_report.with_section(readme, []) == bench_report.with_section(README, [])
     with pytest.raises(ValueError, match="expected one section"):
         bench_report.section("# No section")
     with pytest.raises(ValueError, match="expected one section"):
@@ -230,11 +191,11 @@ def test_another_record_is_seen_in_the_readme():
 
 
 def test_the_table_has_every_layer_and_no_figure_that_is_not_measured():
-    said = bench_report.markdown(good())
+    said = bench_report.markdown([good()])
     assert all(f"| {shape.name} |" in said for shape in SHAPES)
     assert "1.000 (5.00×)" in said  # noqa: RUF001
     assert "([all figures](gpu/results/h200.json))" in said
-    empty = bench_report.markdown(good() | {"rows": [], "errors": [], "complete": False})
+    empty = bench_report.markdown([good() | {"rows": [], "errors": [], "complete": False}])
     assert "×)" not in empty  # noqa: RUF001
     assert SHAPES[0].name not in empty
     assert "The run was cut short." in empty
@@ -246,7 +207,7 @@ def test_the_readme_is_written(tmp_path, monkeypatch, capsys):
     (tmp_path / "gpu" / "results").mkdir(parents=True)
     kept(tmp_path / "gpu" / "results", good())
     assert bench.main(["--readme"]) == 0
-    expected = bench_report.markdown(good() | {"path": "record.json"})
+    expected = bench_report.markdown([good() | {"path": "record.json"}])
     assert bench_report.section((tmp_path / "README.md").read_text()) == expected
     assert capsys.readouterr().out == "README.md: a table\n"
 
@@ -269,7 +230,7 @@ def test_a_plot_without_matplotlib_says_what_it_needs(monkeypatch, tmp_path, cap
 
     monkeypatch.setattr(bench_report, "import_module", absent)
     with pytest.raises(RuntimeError, match="--plot needs Matplotlib"):
-        bench_report.plot(good(), tmp_path / "speed.svg")
+        bench_report.plot([good()], tmp_path / "speed.svg")
     folder = kept(tmp_path, good())
     assert bench.main(["--plot", str(tmp_path / "speed.svg"), "--output", folder]) == 1
     assert "--plot needs Matplotlib" in capsys.readouterr().out

@@ -19,6 +19,8 @@ class Build(NamedTuple):
     wide       whether Index has 64 bits
     fixed      C, I, G and K where the kernel is compiled for one shape
     pooling    RULE, SAMPLES and CHANNELS, the same for RoI pooling
+    more       macros of one kernel, by name, such as the size of its tiles
+    block_bytes  BLOCK_BYTES, of the shared memory that a launch asks for
     """
 
     dtype: str
@@ -28,6 +30,8 @@ class Build(NamedTuple):
     wide: bool = False
     fixed: tuple[int, int, int, int] | None = None
     pooling: tuple[int, int, int] | None = None
+    more: tuple[tuple[str, int], ...] = ()
+    block_bytes: int = 0
 
     @property
     def arithmetic(self) -> Any:
@@ -60,7 +64,10 @@ class Build(NamedTuple):
         for name, value in zip("CIGK", self.fixed or (), strict=bool(self.fixed)):
             named[f"FIXED_{name}"] = str(value)
         of_pooling = zip(("RULE", "SAMPLES", "CHANNELS"), self.pooling or (), strict=False)
-        return named | {f"FIXED_{name}": str(value) for name, value in of_pooling}
+        named |= {f"FIXED_{name}": str(value) for name, value in of_pooling}
+        if self.block_bytes:
+            named["BLOCK_BYTES"] = str(self.block_bytes)
+        return named | {name: str(value) for name, value in self.more}
 
 
 def build(dtype: Any, positions: Any, channels: int) -> Build:

@@ -12,7 +12,7 @@ from deformable_convnets.reference import checks
 from deformable_convnets.reference.geometry import Geometry
 
 from ..registry import Version
-from . import roi_pool, sample
+from . import pointwise, roi_pool, sample
 from .deform_conv import Convolution
 from .deform_conv_backward import Backward
 
@@ -42,7 +42,9 @@ def deform_conv2d_backward(
 
 def conv2d(device: Any, x: Any, weight: Any, bias: Any, *, geometry: Geometry,
            **options: Any) -> Any:  # fmt: skip
-    """Equation (1)."""
+    """Equation (1); with a 1 x 1 kernel one product of matrices."""
+    if pointwise.fits(x, geometry):
+        return pointwise.conv2d(device, x, weight, bias, geometry=geometry, **options)
     return deform_conv2d(device, x, None, weight, bias, None, geometry=geometry, border="zero",
                          **options)  # fmt: skip
 

@@ -34,13 +34,15 @@ class Backward:
 
     def run(self, limit: int | None) -> dict[str, Any]:
         """The gradients by name."""
-        call = self.call
-        sizes = call.backward_bytes(self.deterministic)
-        for image, end, chunks in call.chunks(limit, BACKWARD_WORKSPACE, *sizes):
+        for image, end, chunks in self.call.chunks(limit, BACKWARD_WORKSPACE, *self.sizes()):
             self._images(image, end, chunks)
         made = {"x": self.x, "offset": self.offset, "mask": self.mask}
         made |= {"weight": self._weight(), "bias": self._bias()}
         return {name: made[name] for name in self.wrt}
+
+    def sizes(self) -> tuple[int, int, int]:
+        """The bytes that are needed once, per image and per pixel."""
+        return self.call.backward_bytes(self.deterministic)
 
     def _images(self, image: int, end: int, chunks: list[Chunk]) -> None:
         """What is made here is freed before the next images, and so it is with chunks."""
@@ -107,14 +109,7 @@ class Backward:
         )  # fmt: skip
 
     def _weight(self) -> Any:
-        """O x (K I) as O x I x kh x kw, rounded once."""
-        if self.weight is None:
-            return None
-        call, like = self.call, self.given_weight
-        result = self.device.empty(like.shape, like.dtype)
-        planes = result.reshape(call.O, call.I, call.K)
-        layout.put_rows(self.device, self.weight.reshape(-1, call.I), planes, call.build)
-        return result
+        return None if self.weight is None else as_weight(self.call, self.weight, self.given_weight)
 
     def _bias(self) -> Any:
         if self.bias is None:
@@ -123,3 +118,11 @@ class Backward:
         planes = result.reshape(1, self.call.O, 1)
         layout.put_rows(self.device, self.bias.reshape(1, -1), planes, self.call.build)
         return result
+
+
+def as_weight(call: Convolution, sums: Any, like: Any) -> Any:
+    """O x (K I) as O x I x kh x kw, rounded once."""
+    result = call.device.empty(like.shape, like.dtype)
+    planes = result.reshape(call.O, call.I, call.K)
+    layout.put_rows(call.device, sums.reshape(-1, call.I), planes, call.build)
+    return result

@@ -6,11 +6,13 @@ The tests have a class with the same methods that runs the same kernels on the C
 from functools import cache
 from typing import Any
 
-from . import compiler
+from . import compiler, tiles
 from .build import WARP, Build
+from .choices import Machine
 
 THREADS = 256
 MOST_BLOCKS = 2**20  # kernels are grid-stride loops: fewer blocks than tiles are right too
+USUAL_BLOCK_BYTES = 48 * 1024  # of shared memory; a kernel says if it needs more
 OLDEST = (8, 0)  # the first architecture that the kernels are compiled for
 
 
@@ -19,6 +21,17 @@ class CudaDevice:
 
     specialises = True  # compile for the shape of a call
     most_lanes = WARP
+    tiles = tiles.TILES
+
+    @property
+    def processors(self) -> int:
+        """Its multiprocessors."""
+        return _attribute("cudaDevAttrMultiProcessorCount", _device())
+
+    @property
+    def block_bytes(self) -> int:
+        """Shared memory that a block can have."""
+        return _attribute("cudaDevAttrMaxSharedMemoryPerBlockOptin", _device())
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new array, not initialised."""
@@ -76,7 +89,8 @@ class CudaDevice:
                    threads: tuple[int, ...], *arguments: Any) -> None:  # fmt: skip
         """Launches a loop over blocks."""
         at_most = min(blocks, MOST_BLOCKS)
-        function(source, kernel, build, _device())((at_most,), threads, arguments)
+        shared = (build.block_bytes,) if build.block_bytes else ()
+        function(source, kernel, build, _device())((at_most,), threads, arguments, *shared)
 
     def multiply(self, a: Any, b: Any, out: Any, *, accumulate: bool, precision: str) -> None:
         """out = a b, or out += a b, for each matrix of three batches; sums are in out's dtype.
@@ -104,6 +118,19 @@ def _missing(device: int) -> str | None:
     )
 
 
+def machine() -> Machine:
+    """The current device, as `choices` knows it."""
+    return _machine(_device())
+
+
+@cache
+def _machine(device: int) -> Machine:
+    import cupy
+
+    name = cupy.cuda.runtime.getDeviceProperties(device)["name"]
+    return Machine(name.decode() if isinstance(name, bytes) else str(name))
+
+
 @cache
 def _capability(device: int) -> tuple[int, int]:
     import cupy
@@ -113,9 +140,23 @@ def _capability(device: int) -> tuple[int, int]:
 
 
 @cache
+def _attribute(name: str, device: int) -> int:
+    from cupy.cuda import runtime
+
+    return int(runtime.deviceGetAttribute(getattr(runtime, name), device))
+
+
+@cache
 def function(source: str, kernel: str, build: Build, device: int) -> Any:
-    """A kernel that can be launched on a device."""
-    return _module(source, build, device).get_function(kernel)
+    """A kernel that can be launched on a device, with the shared memory of its build."""
+    made = _module(source, build, device).get_function(kernel)
+    if build.block_bytes > USUAL_BLOCK_BYTES:
+        from cupy.cuda import driver
+
+        driver.funcSetAttribute(
+            made.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, build.block_bytes
+        )
+    return made
 
 
 @cache

@@ -2,7 +2,8 @@
 
 The paper's networks at full size, plain and deformable in turn, as `count --time` runs them on a
 CPU: the same networks, with their arrays on the device and the operators of `gpu`. Their plain
-convolutions are columns and one product of cuBLAS. Not run on a GPU so far.
+convolutions are products of cuBLAS: of columns, or of the map itself where the kernel is 1 x 1. Not
+run on a GPU so far.
 """
 
 import sys

@@ -14,6 +14,8 @@ HERE = Path(__file__).parent
 OPTIONS = ("-std=c++20", "-O1", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w",
            "-fmax-errors=3")  # fmt: skip
 
+OF_TESTS = {}  # sources that tests add to those of the package, by name
+
 
 def missing():
     """Why kernels cannot be built here; empty where they can."""
@@ -30,7 +32,7 @@ def folder():
 @cache
 def library(source, build, mutation=None):
     """The kernels of a file, unmodified or with one text in place of another."""
-    texts = dict(compiler.sources())
+    texts = dict(compiler.sources()) | OF_TESTS
     texts |= {f.name: f.read_text() for f in HERE.glob("*.cuh")}
     if mutation is not None:
         name, old, new = mutation
@@ -40,7 +42,8 @@ def library(source, build, mutation=None):
     made.mkdir()
     for name, text in texts.items():
         (made / name).write_text(text)
-    kernels = re.findall(r'extern "C" __global__ void (\w+)', texts[source])
+    bounds = r"(?:__launch_bounds__\([^)]*\)\s+)?"
+    kernels = re.findall(rf'extern "C" __global__ void\s+{bounds}(\w+)', texts[source])
     macros = build.macros() | {
         "SOURCE": f'"{source}"',
         "KERNELS": " ".join(f"KERNEL({name})" for name in kernels),
@@ -55,7 +58,7 @@ def library(source, build, mutation=None):
 @cache
 def _runtime():
     """What all builds share, which nothing watches."""
-    made = [folder() / "fibers.o", folder() / "watch.o"]
+    made = [folder() / f"{name}.o" for name in ("fibers", "watch", "copies")]
     for to in made:
         _gxx("-c", HERE / f"{to.stem}.cpp", "-o", to)
     return made

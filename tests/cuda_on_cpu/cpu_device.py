@@ -4,22 +4,30 @@ import ctypes
 
 import numpy as np
 
+from deformable_convnets.gpu.cupy_kernels.tiles import Tile
+
 from .builds import library as built
 
 THREADS = 64
 MOST_BLOCKS = 2  # so that grid-stride loops go round
+# Small, since each thread is a fiber: a warp, and two warps of which each has two tiles a way
+TILES = (Tile(16, 16, 1, 1, 1, 1), Tile(32, 64, 1, 2, 1, 3))
 
 
 class CpuDevice:
     """Runs kernels in one order of threads; `watched` looks for races and accesses out of bounds.
 
     specialises  whether kernels are built for the shape of a call, else for any shape
+    tiles        those that the fused kernel may take
     """
 
-    def __init__(self, *, order=0, watched=False, specialises=False, mutation=None, most_lanes=4):
+    processors, block_bytes = 4, 100_000
+
+    def __init__(self, *, order=0, watched=False, specialises=False, mutation=None, most_lanes=4,
+                 tiles=TILES):  # fmt: skip
         self.order, self.watched, self.specialises = order, watched, specialises
         self.most_lanes = most_lanes
-        self.mutation = mutation
+        self.mutation, self.tiles = mutation, {1: tiles, 2: tiles}
 
     def empty(self, shape, dtype):
         """Not zeros, as on a GPU: bytes that are NaN as floats."""

@@ -15,6 +15,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static __attribute__((section("block_shared"), used))
+#define __launch_bounds__(...)
 #define UNSEEN __attribute__((no_sanitize("thread,alignment")))
 
 using std::max;
@@ -70,6 +71,12 @@ UNSEEN inline float __uint_as_float(unsigned bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
+}
+
+UNSEEN inline unsigned __float_as_uint(float value) {
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 
 template <class N>

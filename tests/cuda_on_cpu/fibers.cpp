@@ -4,6 +4,8 @@
 // in a shuffle; then the next one runs, in an order that the caller chooses.
 #include "fibers.h"
 
+#include "copies.h"
+
 #include <csetjmp>
 #include <random>
 #include <ucontext.h>
@@ -26,6 +28,8 @@ struct Fiber {
     unsigned team;  // the lanes of its warp that it waits for
     long passed;    // how many team barriers it has passed
     alignas(16) unsigned char slot[16];  // what this thread shows to its warp
+    alignas(16) unsigned char page[2][32];  // the same, of `show`: one is read, one is written
+    int turn;
 };
 
 const size_t STACK = 64 * 1024;
@@ -125,12 +129,13 @@ static void run_block(const std::vector<int>& order) {
     const int n = static_cast<int>(fibers.size());
     for (int i = 0; i < n; ++i) {
         fibers[i].state = READY, fibers[i].started = false;
-        fibers[i].team = 0, fibers[i].passed = 0;
+        fibers[i].team = 0, fibers[i].passed = 0, fibers[i].turn = 0;
         fibers[i].thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
     }
     if (__start_block_shared)
         memset(__start_block_shared, 0xcd, __stop_block_shared - __start_block_shared);
     barriers = 0;
+    forget_copies();
     while (in_state(DONE, 0, n) < n && failure.empty()) {
         for (int i : order)
             if (fibers[i].state == READY && failure.empty()) resume(i);
@@ -181,5 +186,17 @@ void exchange(unsigned team, const void* value, void* other, int lane) {
     wait_for(team);
     memcpy(other, fibers[current / 32 * 32 + lane].slot, sizeof fibers[current].slot);
     wait_for(team);
+}
+
+// Who comes to the next `show` has read what was shown before the last one: two pages are enough.
+void show(const void* value, size_t size) {
+    Fiber& fiber = fibers[current];
+    fiber.turn ^= 1;
+    memcpy(fiber.page[fiber.turn], value, size);
+    wait_for(0xffffffffu);
+}
+
+const void* shown(int lane) {
+    return fibers[current / 32 * 32 + lane].page[fibers[current].turn];
 }
 }  // namespace on_cpu

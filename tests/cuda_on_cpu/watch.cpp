@@ -20,6 +20,7 @@ struct Access {
 };
 struct Seen {
     Access write, read, other_read;  // the last ones; two reads, by different threads
+    bool copied = false;             // is being written, by a copy that runs by itself
 };
 struct Range {
     uintptr_t begin, end;
@@ -74,6 +75,9 @@ static void look(uintptr_t at, bool write, bool atomic) {
     Seen& was = seen[at / 2];
     const Access now = {on_cpu::current, on_cpu::block, on_cpu::barriers, on_cpu::passed(),
                         atomic};
+    if (was.copied && shared)
+        on_cpu::fail("shared memory is used by " + on_cpu::name(now.thread) +
+                     " while it is being copied");
     if (collide(was.write, now, shared))
         report(write ? "two writes to" : "a read of what is written,", at, now.thread, was.write);
     if (write) {
@@ -99,6 +103,34 @@ static void access(const void* address, size_t size, bool write, bool atomic = f
     for (size_t i = 0; i < size; i += 2) look(at + i, write, atomic);
 }
 }  // namespace watch
+
+void on_cpu::seen(const void* at, size_t size, bool write) { watch::access(at, size, write); }
+
+void on_cpu::check_shared(const void* begin, size_t size) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(begin);
+    if (watch::on && !(watch::is_shared(at) && watch::is_shared(at + size - 1)))
+        on_cpu::fail("an access out of bounds of shared memory by " +
+                     on_cpu::name(on_cpu::current));
+}
+
+void on_cpu::begin_copy(void* to, size_t size) {
+    if (!watch::on) return;
+    const uintptr_t at = reinterpret_cast<uintptr_t>(to);
+    check_shared(to, size);
+    watch::access(to, size, true);
+    for (size_t i = 0; i < size; i += 2) watch::seen[(at + i) / 2].copied = true;
+}
+
+void on_cpu::drop_copy(void* to, size_t size) {
+    if (!watch::on) return;
+    const uintptr_t at = reinterpret_cast<uintptr_t>(to);
+    for (size_t i = 0; i < size; i += 2) watch::seen[(at + i) / 2].copied = false;
+}
+
+void on_cpu::end_copy(void* to, size_t size) {
+    drop_copy(to, size);
+    watch::access(to, size, true);
+}
 
 void on_cpu::add_seen(const void* sum, size_t size) { watch::access(sum, size, true, true); }
 
