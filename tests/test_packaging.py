@@ -20,7 +20,8 @@ FOLDERS = ("reference", "gpu")
 NOT_INSTALLED = ("gpu/results/",)  # measurements, which only the README shows
 CORE = ["numpy", "scipy", "jaxtyping"]
 CORE_FOLDERS = {*CORE, "wadler_lindig"}  # which jaxtyping requires
-EXTRAS = {"gpu", "gpu-cuda12", "oracle", "test", "compile", "tutorials", "browser", "lint", "dev"}
+EXTRAS = {"gpu", "gpu-cuda12", "jax", "onnx", "oracle", "test", "compile", "tutorials", "browser",
+          "site", "lint", "dev"}  # fmt: skip
 
 # Runs without site-packages: with the wheel, and links to what the wheel requires, on the path.
 ALONE = """

@@ -17,7 +17,7 @@ from torch import Tensor, library
 from deformable_convnets import gpu, reference
 from deformable_convnets.reference import checks, geometry, roi_checks
 
-from .. import arrays, frameworks, registry
+from .. import arrays, registry
 
 LIBRARY = library.Library("deformable_convnets", "FRAGMENT")
 DEVICES = ("cpu", "cuda")
@@ -150,24 +150,16 @@ def _run(function: str, given: Named, settings: Named, **backward: Any) -> Any:
     if on_gpu and backward:
         backward["deterministic"] = torch.are_deterministic_algorithms_enabled()
     if given["x"].dtype is torch.bfloat16 and not (
-        on_gpu and _takes_bfloat16(function, choice | {"device": given["x"].device.index})
+        on_gpu
+        and registry.takes_bfloat16(
+            registry.Choice(**choice, device=given["x"].device.index), function
+        )
     ):
         given = {name: None if a is None else a.float() for name, a in given.items()}
     if on_gpu:
         return getattr(gpu, function)(**given, **settings, **choice, **backward)
     given = {name: None if a is None else a.numpy() for name, a in given.items()}
     return getattr(reference, function)(**given, **settings)
-
-
-def _takes_bfloat16(function: str, choice: Named) -> bool:
-    """Whether a version of `gpu` that can run here computes with bfloat16 itself."""
-    if frameworks.bfloat16() is None:
-        return False
-    try:
-        registry.choose(registry.Choice(**choice, dtype="bfloat16"), function)
-    except (RuntimeError, ValueError):
-        return False
-    return True
 
 
 def _result(a: Any, like: Tensor) -> Tensor:

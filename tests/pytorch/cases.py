@@ -1,28 +1,19 @@
 """Calls of the five operators on the oracle's exact problems, as tensors and as NumPy arrays."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import operator_cases
 import torch
 from numpy import ndarray as Array
 
-from deformable_convnets import reference
 from deformable_convnets.gpu import torch as ours
-from deformable_convnets.reference.oracle import problems, roi_problems, shapes
 
 NAMES = ("deform_conv2d", "roi_pool", "deform_roi_pool", "ps_roi_pool", "deform_ps_roi_pool")
-RULES = ("paper", "mxnet", "align")
-BORDERS = ("zero", "dcnv1")
-WITHOUT_MASK = 100
 
 
-class Case(NamedTuple):
-    """One call: its arrays by name, the other arguments, and the gradient of its result."""
-
-    name: str
-    arrays: dict[str, Array | None]
-    settings: dict[str, Any]
-    grad_output: Array
+class Case(operator_cases.Case):
+    """One call, with tensors."""
 
     def tensors(self, device: str = "cpu", **changes: Any) -> dict[str, torch.Tensor | None]:
         """Leaves, all of which but rois want their gradient."""
@@ -31,10 +22,6 @@ class Case(NamedTuple):
             for name, a in self.arrays.items()
         }
         return {n: a if n == "rois" or a is None else a.requires_grad_() for n, a in made.items()}
-
-    def is_filled(self) -> bool:
-        """Whether no array is empty."""
-        return all(a is None or a.size for a in self.arrays.values())
 
     def call(self, tensors: dict[str, torch.Tensor | None], **more: Any) -> torch.Tensor:
         return getattr(ours, self.name)(**tensors, **self.settings, **more)
@@ -45,13 +32,6 @@ class Case(NamedTuple):
         grad = torch.from_numpy(self.grad_output.copy()).to(y)
         return dict(zip(wanted, torch.autograd.grad(y, [*wanted.values()], grad), strict=True))
 
-    def expected(self) -> tuple[Array, dict[str, Array]]:
-        """What the reference says: the result, and the gradients by name."""
-        y = getattr(reference, self.name)(**self.arrays, **self.settings)
-        backward = getattr(reference, f"{self.name}_backward")
-        grads = backward(self.grad_output, **self.arrays, **self.settings)._asdict()
-        return y, {name: a for name, a in grads.items() if a is not None}
-
     def schema_arguments(self, tensors: dict[str, Any]) -> tuple[Any, ...]:
         """As torch.ops.deformable_convnets takes them."""
         from deformable_convnets.gpu.torch.operators import _packed
@@ -60,51 +40,14 @@ class Case(NamedTuple):
         return (*tensors.values(), *packed, None, None, "exact", None)
 
 
-def convolutions(dtype: str) -> list[Case]:
-    """Every shape of the oracle, and the first one with bias and mask, without both."""
-    found = []
-    seeds = [*enumerate(shapes.SHAPES), (WITHOUT_MASK, shapes.SHAPES[0])]
-    for seed, shape in seeds:
-        p = problems.make("base", shape, seed, border=BORDERS[seed % 2]).cast(dtype)
-        arrays = {name: getattr(p, name) for name in ("x", "offset", "weight", "bias", "mask")}
-        settings = {**p.options, "border": p.border}
-        found.append(Case("deform_conv2d", arrays, settings, p.grad_output))
-    return found
-
-
-def poolings(name: str, dtype: str) -> list[Case]:
-    """Every rule, on shapes without images or RoIs, with class groups and parts among them."""
-    found = []
-    for seed, shape in enumerate(roi_problems.SHAPES[:8]):
-        if "ps_" not in name:
-            shape = shape.limited(group=(1, 1), part=shape.output)
-        p = roi_problems.make("odd", shape, seed, RULES[seed % 3]).cast(dtype)
-        arrays = {"x": p.x, "rois": p.rois}
-        settings = {"output_size": p.shape.output, "spatial_scale": p.spatial_scale}
-        if "deform_" in name:
-            arrays["offset"] = p.offset
-            settings["gamma"] = p.gamma
-        if "ps_" in name:
-            settings["group_size"] = p.shape.group
-        if "deform_ps_" in name:
-            settings["part_size"] = p.shape.part
-        settings |= {"bins": p.bins, "samples": p.samples}
-        found.append(Case(name, arrays, settings, p.grad_output))
-    return found
-
-
 def cases(name: str, dtype: str) -> list[Case]:
     """Calls on exact problems whose points are off the kinks."""
-    return convolutions(dtype) if name == "deform_conv2d" else poolings(name, dtype)
+    return [Case(*case) for case in operator_cases.cases(name, dtype)]
 
 
 def whole(name: str, dtype: str) -> Case:
     """The first call in which nothing is missing or empty."""
-    return next(
-        case
-        for case in cases(name, dtype)
-        if case.is_filled() and all(a is not None for a in case.arrays.values())
-    )
+    return Case(*operator_cases.whole(name, dtype))
 
 
 def assert_same(found: torch.Tensor, expected: Array) -> None:

@@ -73,7 +73,7 @@ def test_bfloat16_of_gpu(offered, monkeypatch):
             raise ValueError
 
     monkeypatch.setattr(gpu, "deform_conv2d", spy)
-    monkeypatch.setattr(operators.frameworks, "bfloat16", lambda: np.dtype("V2"))
+    monkeypatch.setattr(operators.registry.frameworks, "bfloat16", lambda: np.dtype("V2"))
     monkeypatch.setattr(operators.registry, "choose", choose)
     y = case.call(in_halves(case, torch.bfloat16), backend="cupy")
     assert got == [torch.bfloat16 if offered else torch.float32]

@@ -8,33 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is in no extra; `make test-torch` installs it")
 
+from operator_cases import RIGHT, RIGHT_POOLING, WRONG, WRONG_POOLING  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from deformable_convnets import reference  # noqa: E402
 from deformable_convnets.gpu import torch as ours  # noqa: E402
 from pytorch.cases import whole  # noqa: E402
-
-RIGHT = {
-    "x": np.zeros((1, 2, 5, 6)), "offset": np.zeros((1, 18, 3, 4)),
-    "weight": np.zeros((4, 2, 3, 3)), "bias": np.zeros(4), "mask": np.zeros((1, 9, 3, 4)),
-}  # fmt: skip
-WRONG = {
-    "channels": {"offset": np.zeros((1, 16, 3, 4))},
-    "rank": {"x": np.zeros((2, 5, 6))},
-    "images": {"offset": np.zeros((2, 18, 3, 4))},
-    "bias": {"bias": np.zeros(3)},
-    "mask": {"mask": np.zeros((1, 8, 3, 4))},
-    "too small": {"x": np.zeros((1, 2, 2, 6))},
-    "dtype": {"weight": np.zeros((4, 2, 3, 3), np.float32)},
-    "offset": {"offset": np.zeros((1, 18, 3, 4), np.float32)},
-    "integers": {"x": np.zeros((1, 2, 5, 6), np.int64)},
-    "complex": {"bias": np.zeros(4, np.complex64)},
-    "none": {"weight": None},
-    "stride": {"stride": 0},
-    "padding": {"padding": ((1, 2), 3)},
-    "dilation": {"dilation": "2"},
-    "border": {"border": "wrap"},
-}
 
 
 def tensors(given):
@@ -51,20 +30,9 @@ def test_the_errors_of_the_reference(changes):
     assert str(found.value) == str(expected.value)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"rois": [[1.0, 0.0, 0.0, 3.0, 3.0]]}, {"rois": [[0.0, 0.0, float("inf"), 3.0, 3.0]]},
-        {"rois": [[0.0, 1.0, 2.0, 3.0]]}, {"offset": np.zeros((1, 3, 2, 3))}, {"output_size": 0},
-        {"bins": "max"}, {"samples": 4}, {"gamma": float("nan")}, {"spatial_scale": 0.0},
-        {"group_size": (5, 1)}, {"part_size": (1, 1)},
-    ],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("changes", WRONG_POOLING, ids=str)
 def test_the_errors_of_the_reference_in_pooling(changes):
-    given = {"x": np.zeros((1, 12, 5, 6)), "rois": [[0.0, 0.0, 0.0, 4.0, 3.0]]}
-    given |= {"offset": np.zeros((1, 2, 2, 3)), "output_size": (2, 3)} | changes
-    given["rois"] = np.array(given["rois"])
+    given = RIGHT_POOLING | changes
     with pytest.raises((TypeError, ValueError)) as expected:
         reference.deform_ps_roi_pool(**given)
     with pytest.raises(expected.type) as found:
