@@ -27,13 +27,15 @@ FILES := $(shell find reference gpu -type f ! -path '*__pycache__*' | LC_ALL=C s
 LAB = $(VENV)/.installed/tutorials$(GPU)-$(FILES)
 TEST = $(VENV)/.installed/test+lint$(or $(GPU),+compile)-$(FILES)
 BROWSER = $(VENV)/.installed/browser$(GPU)-$(FILES)
-TORCH = .venv-torch/.installed/oracle$(GPU)-$(FILES)
+RENDER = cd tutorials/site && $(abspath $(BIN))/python -m rendering
+TORCH = .venv-torch/.installed/oracle+onnx$(GPU)-$(FILES)
+JAX = .venv-jax/.installed/oracle+jax$(GPU)-$(FILES)
 # Options of pip, such as an index with PyTorch's build for the CPU; PyPI's brings CUDA, 6 GB.
 TORCH_INDEX =
 
 NAME =
 
-.PHONY: help lab test test-gpu test-peers test-torch test-browser bench bench-gpu bench-networks findings experiment vectors notebooks clean
+.PHONY: help lab test test-gpu test-peers test-torch test-jax test-browser site test-site bench bench-gpu bench-networks bench-networks-gpu findings experiment claims vectors notebooks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,8 +62,18 @@ test-peers: $(TEST) $(patsubst %,.venv-%/.installed,$(PEER:torchvision=peers))  
 test-torch: $(TORCH)  ## gpu.torch, with PyTorch in an environment of its own
 	TORCH_RECORD=tests/bench/results/torch.json .venv-torch/bin/pytest tests/pytorch $(ARGS)
 
+test-jax: $(JAX)  ## gpu.jax, with JAX in an environment of its own
+	JAX_RECORD=tests/bench/results/jax.json .venv-jax/bin/pytest tests/jax_arrays $(ARGS)
+
 test-browser: $(BROWSER)  ## the widgets of the tutorials in JupyterLab, in a headless Chromium
 	BROWSER_RECORD=tests/bench/results/browser.json $(BIN)/pytest tests/browser $(ARGS)
+
+site: $(VENV)/.installed/site-$(FILES)  ## write notebooks, API and sources as pages into build/site/html
+	$(RENDER) $(ARGS)
+
+test-site: $(VENV)/.installed/site+browser-$(FILES)  ## the pages of the site in a headless Chromium: links, formulas, a phone
+	$(RENDER)
+	SITE=build/site/html SITE_RECORD=tests/bench/results/site.json $(BIN)/pytest tests/website $(ARGS)
 
 bench: $(TEST) $(if $(PEERS),.venv-peers/.installed)  ## measure the reference on two CPU threads
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(PEERS),--torchvision .venv-peers/bin/python) $(ARGS)
@@ -73,11 +85,17 @@ bench-networks: $(TEST) $(if $(PEERS),$(TORCH))  ## measure the networks: a trai
 	PYTHONPATH=tests $(BIN)/python -m bench.networks $(ARGS)
 	PYTHONPATH=tests $(if $(PEERS),.venv-torch/bin,$(BIN))/python -m bench.full_networks
 
+bench-networks-gpu: $(if $(PEERS),$(TORCH),$(TEST))  ## measure the networks of Table 4 on a GPU
+	PYTHONPATH=tests $(if $(PEERS),.venv-torch/bin,$(BIN))/python -m bench.gpu_networks $(ARGS)
+
 findings: $(TEST)  ## what the oracle finds in other libraries, those whose environment is here
 	PYTHONPATH=tests $(BIN)/python -m bench.findings $(ARGS)
 
 experiment: $(LAB)  ## train small networks as in a table of the paper: NAME=table1, ARGS=--quick
 	cd tutorials && $(abspath $(BIN))/python -m experiments $(NAME) $(ARGS)
+
+claims: $(LAB)  ## write tutorials/CLAIMS.md, and the line numbers of APPENDIX_A.md
+	cd tutorials && $(abspath $(BIN))/python -m ledger
 
 vectors: $(VENV)/.installed/oracle-$(FILES)  ## write test vectors for other languages into vectors/
 	$(BIN)/python -m deformable_convnets.reference.oracle.vectors $(ARGS)
@@ -86,7 +104,7 @@ notebooks: $(LAB)  ## make tutorials/*.ipynb from tutorials/src and run them
 	$(BIN)/python tutorials/build.py $(ARGS)
 
 clean:  ## remove all that these targets have made, the environments too
-	rm -rf $(VENV) .venv-torch .venv-peers .venv-mxnet .venv-openvino .venv-paddle build vectors *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-torch .venv-jax .venv-peers .venv-mxnet .venv-openvino .venv-paddle build vectors *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed/%-$(FILES): pyproject.toml
@@ -99,6 +117,12 @@ $(VENV)/.installed/%-$(FILES): pyproject.toml
 	test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python $(PIP) $(TORCH_INDEX) torch torchvision 'pytest>=8' 'numba-cuda>=0.30.4'
 	.venv-torch/bin/python $(PIP) $(EDITABLE) '.[$(shell echo '$*' | tr + ,)]'
+	@mkdir -p $(@D) && touch $@
+
+.venv-jax/.installed/%-$(FILES): pyproject.toml
+	test -x .venv-jax/bin/python || $(PYTHON) -m venv .venv-jax
+	.venv-jax/bin/python $(PIP) 'jax$(if $(CUDA),[cuda$(CUDA)])' 'pytest>=8' 'numba-cuda>=0.30.4'
+	.venv-jax/bin/python $(PIP) $(EDITABLE) '.[$(shell echo '$*' | tr + ,)]'
 	@mkdir -p $(@D) && touch $@
 
 .venv-peers/.installed: PACKAGES = torch torchvision numpy

@@ -20,6 +20,9 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "tutorials/experiments/README.md",
+    "tutorials/README.md",
+    "tutorials/CLAIMS.md",
+    "tutorials/APPENDIX_A.md",
     ORACLE,
     "reference/oracle/VECTORS.md",
 ]
@@ -65,12 +68,12 @@ def test_the_code_runs() -> None:
     """In order, in one namespace; what uses the GPU only where one is there, or its simulator."""
     namespace: dict[str, object] = {}
     for block in blocks(README):
-        if "import torch" in block:
-            continue  # tests/pytorch runs it
+        if "import torch" in block or "import jax" in block:
+            continue  # tests/pytorch and tests/jax_arrays run them
         if "gpu." in re.sub(r"#.*", "", block) and not (devices.has_gpu() or devices.simulated()):
             continue
         exec(compile(block, "README.md", "exec"), namespace)
-    assert len(blocks(README)) == 5
+    assert len(blocks(README)) == 8
 
 
 def test_the_code_prints_what_a_reader_expects(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +88,7 @@ def test_the_code_prints_what_a_reader_expects(capsys: pytest.CaptureFixture[str
 def test_the_table_has_only_names_that_import() -> None:
     rows = table(README)
     numbers = ["(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "(7')", "Figure 2", "Figure 3"]
-    numbers += ["Figure 4", "Figures 5, 6", "Section 4.2"]
+    numbers += ["Figure 4", "Figures 5, 6", "Section 3.1", "Section 4.2"]
     assert [row[0] for row in rows] == numbers
     assert all(row[2] and row[4] for row in rows)
     assert missing_names(rows) == []
