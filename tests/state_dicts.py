@@ -3,6 +3,8 @@
 The names are written here once more, as the other libraries have them.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from deformable_convnets.reference.networks import deeplab, faster_rcnn, layers, resnet, rfcn, rpn
@@ -24,7 +26,8 @@ def network(kind, layout=resnet.CAFFE, groups=2):
     elif kind == "DeepLab":
         net = deeplab.deeplab(rng, trunk, CLASSES, **heads)
     else:
-        of_rpn = rpn.rpn(rng, 64, hidden=8, anchors=ANCHORS, dtype=np.float64)
+        anchors = replace(ANCHORS, offset=0) if layout["padded_pool"] else ANCHORS
+        of_rpn = rpn.rpn(rng, 64, hidden=8, anchors=anchors, dtype=np.float64)
         made = {"bins": "mxnet", "samples": 4, "output_size": 3, "rpn": of_rpn} | heads
         make, more = (rfcn.rfcn, {}) if kind == "R-FCN" else (faster_rcnn.faster_rcnn,
                                                                 {"hidden": 6})  # fmt: skip

@@ -114,3 +114,27 @@ def test_what_is_refused():
         small(width=3)
     with pytest.raises(ValueError, match="stride is 8, expected 16 or 32"):
         small(stride=8)
+    with pytest.raises(ValueError, match=r"blocks \(1, 1, 1\), expected 1 or more, 4 n"):
+        small(blocks=(1, 1, 1))
+
+
+def test_a_block_by_hand():
+    """Figure 8: ReLU after every layer but the last, and after the sum; shortcuts have none."""
+    for block in (small().res4[0], small().res4[1]):  # with a shortcut, and without
+        for i, part in enumerate(vars(block).values()):
+            if isinstance(part, resnet.Unit):
+                part.norm.shift[...] = np.random.default_rng(i).normal(size=part.norm.shift.shape)
+
+        def of(unit, x):
+            y = layers.Conv2d(unit.conv.weight, None, unit.conv.stride, unit.conv.padding)
+            return y(Tape(), x) * unit.norm.scale[:, None, None] / np.sqrt(
+                1 + 1e-5) + unit.norm.shift[:, None, None]  # fmt: skip
+
+        x = RNG.normal(size=(2, block.branch1a.conv.weight.shape[1], 5, 6))
+        one = np.maximum(of(block.branch1b, np.maximum(of(block.branch1a, x), 0)), 0)
+        two = np.maximum(of(block.branch2b, np.maximum(of(block.branch2a, x), 0)), 0)
+        two = np.maximum(of(block.branch2c, two), 0)
+        y = of(block.joined, np.concatenate([one, two], axis=1))
+        y += x if block.shortcut is None else of(block.shortcut, x)
+        assert (y < 0).any()
+        np.testing.assert_allclose(block(Tape(), x), np.maximum(y, 0), rtol=0, atol=1e-12)

@@ -109,6 +109,9 @@ BAD = {
     "it is interlaced": SIGNATURE + header(interlaced=1) + GOOD + END,
     "chunk at byte 33 has a wrong check sum": SIGNATURE + header() + GOOD[:-1] + b"x" + END,
     "and a last chunk 'IEND'": SIGNATURE + header() + GOOD,
+    "colours are greyscale with 3 bits, expected": SIGNATURE + header(depth=3) + GOOD + END,
+    "colours are palette with 0 bits, expected": SIGNATURE + header(depth=0, colour=3) + GOOD + END,
+    "its size is 4294967295 x 5, expected": SIGNATURE + header(H=2**32 - 1) + GOOD + END,
     "it ends at byte": SIGNATURE + header() + GOOD[:-9],
     "more bytes of pixels than 36": SIGNATURE + header(H=6) + GOOD + END,
     "fewer bytes of pixels than 48, expected 8 rows of 1 [+] 5":

@@ -86,6 +86,8 @@ BAD_VOC = [  # what is replaced by what, the line, what is said, what was expect
     ("<height>6", "<height>0", 4, "<height> is '0'", "a whole number, 1 or more"),
     ("<size>", "<sizes>", 4, "it is no XML (mismatched tag)", "an annotation of VOC"),
     ("</annotation>", "", 22, "it is no XML (no element found)", "an annotation of VOC"),
+    ("<annotation>", "<?xml version='1.0' encoding='x-7'?><annotation>", 1,
+     "it is no XML (unknown encoding: x-7)", "an annotation of VOC"),
     ("<annotation>", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>", 1, "a document type", "none"),
     (VOC, "<html/>", 1, "<html> is the root", "<annotation>"),
 ]  # fmt: skip

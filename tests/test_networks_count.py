@@ -201,3 +201,14 @@ def test_times_are_those_of_moved_samples():
         np.random.default_rng(0), resnet.trunk(np.random.default_rng(0), width=2, blocks=(1,) * 4,
                                                top=8), 3, channels=8))  # fmt: skip
     assert abs(runtime.with_offsets(net).trunk.res5[0].branch2b.conv.branch.bias).min() > 0
+
+
+def test_a_reader_that_has_enough():
+    """count | head -1: no error."""
+    module = "deformable_convnets.reference.networks.count"
+    command = [sys.executable, "-u", "-m", module]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout.readline().startswith(b"Table 4")
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 0

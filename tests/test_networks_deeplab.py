@@ -37,7 +37,7 @@ def pictures(N=1):
         kind, y, x = rng.integers(1, 4), *rng.integers(0, 16, 2)
         labels[n, y : y + 18, x : x + 24] = kind
         images[n, kind - 1, y : y + 18, x : x + 24] += 3
-    labels[:, :2] = 255
+    labels[:, :2] = -1
     return images, labels
 
 
@@ -107,11 +107,12 @@ def test_scores_and_classes():
 
 def test_what_is_refused():
     net, (images, labels) = network("ResNet-18"), pictures()
-    with pytest.raises(ValueError, match="a label is 4, expected 0 to 3, or 255, which is ignored"):
+    with pytest.raises(ValueError, match="a label is 4, expected 0 to 3, or -1, which is ignored"):
         deeplab.loss(net, Tape(), images, np.where(labels == 1, 4, labels) | (labels == 0) * 4)
     with pytest.raises(ValueError, match="expected at least 16 x 16"):
         net(Tape(), images[:, :, :12])
     with pytest.raises(ValueError, match="classes is 1, expected 2 or more"):
         deeplab.deeplab(np.random.default_rng(0), net.trunk, 1)
-    labels[...] = 255  # no pixel counts
-    assert float(deeplab.loss(net, Tape(), images, labels)) == 0
+    for nothing in (-1, 255):  # no pixel counts
+        labels[...] = nothing
+        assert float(deeplab.loss(net, Tape(), images, labels, ignored=nothing)) == 0

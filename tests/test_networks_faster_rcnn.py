@@ -50,6 +50,23 @@ def test_counts():
     assert TRUNK + reduction + count(head) + count(branch) + OFFSET_CONVS == 58_506_305
 
 
+def test_the_head_by_hand():
+    """Two hidden layers, each with ReLU; the last ones are linear."""
+    net, drawn = new(), batch(fixed=True)
+    rois = np.insert(drawn.proposals[1], 0, 1, axis=1)
+    top, y = net.maps(Tape(), drawn.images)[1], []
+    hidden = net.head.pool(Tape(), top, rois).reshape(len(rois), -1)
+    for layer in (net.head.first, net.head.second):
+        y.append(hidden @ layer.weight.T + layer.bias)
+        hidden = np.maximum(y[-1], 0)
+    assert all((a < 0).any() for a in y)
+    for found, layer in zip(net(Tape(), drawn.images, rois), (net.head.score, net.head.box),
+                            strict=True):  # fmt: skip
+        own = hidden @ layer.weight.T + layer.bias
+        assert (own < 0).any()
+        np.testing.assert_allclose(found, own, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("agnostic", "outputs"), [(True, 4), (False, 4 * CLASSES)])
 def test_boxes_of_a_class_or_of_all(agnostic, outputs):
     drawn = batch(fixed=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from paper_networks import PROPOSALS, SIZE, TRUNKS, TRUTHS, detector
+from paper_networks import PROPOSALS, SIZE, TRUNKS, TRUTHS, detector, plain
 from small_stages import deformed
 from small_stages import trunk as other_trunk
 
@@ -113,3 +113,30 @@ def test_errors():
         freeze(other_trunk(), PLAN)
     with pytest.raises(ValueError, match="conv2_1 is no block of a ResNet"):
         freeze(TRUNKS["Aligned-Inception-ResNet"](np.random.default_rng(0)), PLAN)
+
+
+def test_a_checkpoint_knows_what_was_frozen(tmp_path):
+    """Resumed without it, or with frozen norms that learn again, it would be another run."""
+    file = tmp_path / "run.npz"
+    net = detector(rfcn, False, plain)
+    stay = freeze(net, PLAN)
+    drawn = rpn.Batch(np.random.default_rng(3).normal(size=(1, 3, *SIZE)), TRUTHS, PROPOSALS)
+
+    def resumed(net, frozen, iterations):
+        state = training.State(net, optimisers.SGD(), np.random.default_rng(0))
+        return training.train(state, lambda rng: drawn, two_stage.loss, iterations=iterations,
+                              rate=lambda i: 1e-3, checkpoint=file, frozen=frozen)  # fmt: skip
+
+    resumed(net, stay, 1)
+    assert resumed(detector(rfcn, False, plain), stay, 2).iteration == 2
+    with pytest.raises(ValueError, match=r"other parameters frozen; trained now: .*trunk\.conv1"):
+        resumed(detector(rfcn, False, plain), (), 3)
+    with pytest.raises(ValueError, match=r"frozen; frozen now: head\.score\.score\.bias$"):
+        resumed(detector(rfcn, False, plain), {*stay, "head.score.score.bias"}, 3)
+    learning = detector(rfcn, False, plain)
+    learning.trunk.conv1.norm.frozen = False
+    with pytest.raises(ValueError, match=r"trained now: trunk\.conv1\.norm\.scale, trunk\.con"):
+        resumed(learning, stay, 3)
+    old = training.State(net, optimisers.SGD(), np.random.default_rng(0))
+    training.save(file, old)  # as those before, without the names
+    assert resumed(net, (), 1).iteration == 1

@@ -115,10 +115,29 @@ def test_an_error_while_drawing():
         assert str(error) == "rank 1: KeyError: 'no such picture: é'"
 
 
+def test_a_loss_that_is_refused_on_one_rank():
+    """It diverged there, and so on all of them, though the others have a loss."""
+
+    def work(communicator):
+        def refused(net, tape, drawn):
+            value = parallel_run.loss(net, tape, drawn)
+            if communicator.rank == 1:
+                tape.add(net.head.bias, np.full_like(net.head.bias, np.inf))
+                raise ValueError("deltas[0] is (nan)")
+            return value
+
+        training.train(new(), parallel_run.draw(communicator), refused, iterations=2,
+                       rate=lambda i: RATE, communicator=communicator)  # fmt: skip
+
+    for error in errors(work, 2):
+        assert isinstance(error, Diverged)
+        assert str(error).startswith("rank 1: there is no loss at iteration 0: deltas[0] is (nan);")
+
+
 def test_only_the_first_rank_writes(tmp_path, monkeypatch):
     written, save = [], training.save
     monkeypatch.setattr(
-        training, "save", lambda path, state: written.append(state) or save(path, state)
+        training, "save", lambda path, s, *more: written.append(s) or save(path, s, *more)
     )
     first, _ = Ranks.of(2, lambda c: run(c, checkpoint=tmp_path / "run.npz", every=2))
     assert len(written) == parallel_run.STEPS // 2

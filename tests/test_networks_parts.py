@@ -6,12 +6,13 @@ layer itself says where its bins went, and they are compared with the boxes.
 
 import numpy as np
 import pytest
-from paper_networks import CLASSES, ROIS, SIZE, detector, plain
+from paper_networks import CLASSES, ROIS, SIZE, detector, one_stage, plain, segmenter
 from small_stages import deformed
 from tutorial_files import helper
 
 from deformable_convnets.reference.networks import Tape, faster_rcnn, parts, rfcn
 from deformable_convnets.reference.networks.roi_layers import DeformPsRoiPool, DeformRoiPool
+from deformable_convnets.reference.networks.two_stage import TwoStage
 
 S, H, W = 4, 24, 32  # the stride of a map, and its size
 RNG = np.random.default_rng(0)
@@ -44,13 +45,13 @@ class Trunk:
         return ramps, S * (ramps + 0.5)
 
 
-class Net:
-    """What `moved_parts` asks of a network."""
+class Net(TwoStage):
+    """A network of one layer on two ramps."""
 
     def __init__(self, layer, classes):
         head = type("Head", (), {"classes": classes})()
         setattr(head, "pool" if isinstance(layer, DeformRoiPool) else "score", layer)
-        self.head = head
+        super().__init__(Trunk(), head)
 
     def maps(self, tape, images):
         return Trunk().stages(tape, images)
@@ -78,8 +79,8 @@ def with_votes(k, bins, groups=5):
 
 def middles(layer, net, kinds):
     """Where the layer looks: the middles (y, x) of the bins of each RoI, by the ramps."""
-    top = net.maps(Tape(), None)[1]
-    pooled = layer(Tape(), top, GIVEN)
+    top = top_of(net)
+    pooled = layer(Tape(), top, net.as_read(GIVEN, top))
     if isinstance(layer, DeformPsRoiPool):
         pooled = pooled.reshape(len(GIVEN), 5, 2, *pooled.shape[2:])[np.arange(len(GIVEN)), kinds]
     return pooled.transpose(0, 2, 3, 1)
@@ -108,6 +109,10 @@ def assert_middles(moved, seen):
     np.testing.assert_allclose(np.stack([y1 + y2, x1 + x2], axis=-1) / 2, seen, atol=1e-9)
 
 
+def top_of(net):
+    return net.maps(Tape(), None)[1]
+
+
 @pytest.mark.parametrize("make", [with_pool, with_votes])
 def test_of_the_released_rule(make):
     """Its samples start at a bin's edge: on average 3/8 of a bin from it, not 1/2."""
@@ -115,7 +120,8 @@ def test_of_the_released_rule(make):
     kinds = np.array([1, 3])
     found = parts.moved_parts(net, np.zeros((1, 1, S * H, S * W)), GIVEN, kinds)
     assert found.still[0, 0, 0, :2].tolist() == [30, 28]
-    assert found.still[0, 2, 2, 2:].tolist() == [79, 65]  # the last pixel is in
+    assert found.still[0, 2, 2, 2:].tolist() == [78, 64]
+    assert net.as_read(GIVEN, top_of(net))[0].tolist() == [0, 30, 28, 77, 63]  # the last pixels
     x1, y1, x2, y2 = np.moveaxis(found.moved, -1, 0)
     at = np.stack([y1 + 3 / 8 * (y2 - y1), x1 + 3 / 8 * (x2 - x1)], axis=-1)
     np.testing.assert_allclose(at, middles(layer, net, kinds), atol=1e-9)
@@ -163,6 +169,9 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=said):
             parts.moved_parts(net, images, rois, kinds)
+    for other in (one_stage(plain), segmenter("ResNet-18", plain)):
+        with pytest.raises(ValueError, match="has no RoI layer, expected Faster R-CNN or R-FCN"):
+            parts.moved_parts(other, images, ROIS)
     for module, layer in ((faster_rcnn, "RoiPool"), (rfcn, "PsRoiPool")):
         with pytest.raises(ValueError, match=f"the RoI layer is a plain {layer}, expected a defor"):
             parts.moved_parts(detector(module, False, plain), images, ROIS)

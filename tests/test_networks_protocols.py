@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from deformable_convnets.reference.networks import optimisers, protocols, released_code
+from deformable_convnets.reference.networks import cited, optimisers, protocols, released_code
 from deformable_convnets.reference.networks.protocols import PAPER, Fact, Protocol
 from deformable_convnets.reference.networks.released_code import RELEASED, differences
 
@@ -96,6 +96,10 @@ def test_anchors_of_the_released_code():
         if network != "DeepLab":
             count = len(plan.need("anchor_scales")) * len(plan.need("anchor_ratios"))
             assert count == {"VOC": 9, "COCO": 12}[data]
+            own = cited.complete(network, data)
+            assert own.need("anchor_scales") == plan.need("anchor_scales")
+            assert plan.need("kept_training") == plan.need("kept") == (0.7, 6000, 300)
+            assert plan.need("least_side") == 0
 
 
 @pytest.mark.parametrize("key", list(RELEASED), ids=map(str, RELEASED))

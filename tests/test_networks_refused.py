@@ -64,7 +64,7 @@ def learnt(net, truths=TRUTHS, proposals=PROPOSALS):
         (IMAGES[:, :, :, :8], ValueError, "65 x 8, expected at least "),
         (IMAGES[0], ValueError, "images has 3 dimensions, expected 4: N C H W"),
         (IMAGES[:, :2], ValueError, "x has 2 channels, expected groups"),
-        (np.zeros((1, 3, *SIZE), int), TypeError, "x has dtype int64, expected float"),
+        (np.zeros((1, 3, *SIZE), int), TypeError, "images have dtype int64, the network float64"),
         (IMAGES.tolist(), TypeError, "images is of type list, expected an array N C H W"),
         (None, TypeError, "images is of type NoneType, expected an array N C H W"),
     ],
@@ -173,8 +173,8 @@ def test_truths_of_other_images():
 @pytest.mark.parametrize(
     ("labels", "error", "said"),
     [
-        (np.full((1, *SIZE), 3), ValueError, "a label is 3, expected 0 to 2, or 255, which is ign"),
-        (np.full((1, *SIZE), -1), ValueError, "a label is -1, expected 0 to 2"),
+        (np.full((1, *SIZE), 3), ValueError, "a label is 3, expected 0 to 2, or -1, which is ign"),
+        (np.full((1, *SIZE), 255), ValueError, "a label is 255, expected 0 to 2"),
         (np.zeros((1, *SIZE)), TypeError, "labels has dtype float64, expected whole numbers"),
         (np.zeros((1, 4, 4), int), ValueError, r"labels has shape \(1, 4, 4\), expected"),
         ([[0]], TypeError, "labels is of type list, expected an array"),

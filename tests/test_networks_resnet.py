@@ -161,7 +161,9 @@ def test_what_is_refused():
         small(50).stages(Tape(), image(32, 32, channels=2))
     for wrong, said in (
         ({"depth": 34}, "depth is 34, expected one of"), ({"stride": 8}, "stride is 8"),
-        ({"stride_in": "2x2"}, "stride_in is '2x2'"), ({"blocks": (1, 2)}, "expected 4 numbers"),
+        ({"stride_in": "2x2"}, "stride_in is '2x2'"), ({"blocks": (1, 2)}, "4 numbers to 26"),
+        ({"depth": 50, "blocks": (1, 1, 27, 1)}, r"\(1, 1, 27, 1\), expected 1 or more, 4"),
+        ({"width": 0}, "width is 0, blocks"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             small(**wrong)

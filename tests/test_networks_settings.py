@@ -42,11 +42,13 @@ CHANGED = {
     "least_score": 0.15, "box_average_settings": (2, 0.55),
 }  # fmt: skip
 # Of other kinds: of the trunk, of what an RPN tells apart, of a border, a label and a seed, of a
-# test that leaves nothing out, of rounds, which are asked for, and two ways of which one is usual.
+# test that leaves nothing out, of rounds, which are asked for, of where anchors are in a cell, and
+# two ways of which one is usual.
 NO_SETTINGS = {
     "rpn.rpn.channels", "rpn.rpn.classes", "rpn.predict.least", "deeplab.loss.ignored",
     "anchors.assign_anchors.border", "two_stage.predict.again", "two_stage.detect.again",
     "rpn.Batch.seed", "rpn.ProposalNetwork.top", "two_stage.sampled.add_truths",
+    "anchors.Anchors.offset",
 }  # fmt: skip
 CHILD = """
 import importlib, importlib.util, json, sys
@@ -118,7 +120,7 @@ def test_a_default_that_is_left_in_place_is_seen():
 
 PLAIN = {0, 1, 2, 3, 4, 5}  # axes, corners of a box, the two classes of an RPN
 OWN_NUMBERS = {
-    "anchors": {0.5, 16}, "deeplab": {0.1, 255}, "rpn": {0.1, 1024}, "roi_layers": set(),
+    "anchors": {0.5, 16}, "deeplab": {0.1}, "rpn": {0.1, 1024}, "roi_layers": set(),
 }  # fmt: skip
 
 
@@ -129,7 +131,7 @@ def numbers(text):
 
 
 def test_no_other_numbers_in_the_networks():
-    """Half a cell, strides of 16 pixels, small first weights, 255, and the channels of res4."""
+    """Half a cell, strides of 16 pixels, small first weights, and the channels of res4."""
     for module in (*MODULES, roi_layers):
         name = module.__name__.rpartition(".")[2]
         text = Path(module.__file__).read_text()
@@ -238,6 +240,10 @@ def test_complete_protocols():
     assert plan.kept.known == "memory"
     assert (plan.momentum.value, plan.momentum.known) == (0.9, "code")
     assert plan.box_average.known == "none"
+    assert plan.anchor_scales.value == (4, 8, 16, 32)  # as released, see RELEASED
+    assert cited.complete("Faster R-CNN", "VOC").anchor_scales.value == (8, 16, 32)
+    assert plan.kept_training.value == (0.7, 12000, 2000)
+    assert plan.least_side.value == 16
     assert settings.of_head(plan)["classes"] == 81
     assert cited.complete("R-FCN", "VOC").class_agnostic.value is True
     assert settings.of_test(plan)["proposing"]["before"] == 6000

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from paper_networks import SIZE, TRUTHS, detector, plain
 from small_network import net
 
-from deformable_convnets.reference.networks import layers, optimisers, training
+from deformable_convnets.reference.networks import layers, optimisers, rfcn, training, two_stage
+from deformable_convnets.reference.networks.rpn import Batch
 from deformable_convnets.reference.networks.training import Diverged, State, load, save, train
 
 
@@ -91,8 +93,9 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
     whole = file.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"not at all", whole[:100]):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"run.npz is no checkpoint, or not a whole one"):
+        with pytest.raises(ValueError, match=r"run.npz is no checkpoint, or not a whole one") as e:
             load(file, state)
+        assert "pickle" not in str(e.value)
 
 
 def test_a_checkpoint_of_another_network(tmp_path):
@@ -146,6 +149,30 @@ def test_a_loss_that_is_not_finite_is_placed(tmp_path):
         run(again, 4)
 
 
+def test_a_loss_that_is_refused_is_placed():
+    """Deltas of anchors that are not finite are no loss; other errors stay what they are."""
+    state = new(optimisers.SGD)
+    state.net = detector(rfcn, True, plain)
+    images = np.random.default_rng(3).normal(size=(1, 3, *SIZE))
+
+    def run_with(truths):
+        train(state, lambda rng: Batch(images, truths), two_stage.loss, iterations=1,
+              rate=lambda i: 0.01)  # fmt: skip
+
+    with pytest.raises(ValueError, match="there are truths of 2 images, expected 1"):
+        run_with(TRUTHS * 2)
+    state.net.rpn.box.weight[...] = 1.7e308
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            Diverged,
+            match=r"there is no loss at iteration 0: deltas\[\d+\] is .*; the first result that is"
+            r" not finite is that of conv2d with rpn\.box\.weight",
+        ),
+    ):
+        run_with(TRUTHS)
+
+
 def test_progress_and_rates():
     seen, rates = [], []
     state = State(net(np.float32), optimisers.SGD(), np.random.default_rng(0))
@@ -155,3 +182,5 @@ def test_progress_and_rates():
     assert [i for i, _ in seen] == [1, 2, 3]
     assert [value for _, value in seen] == state.losses
     assert training.train(state, draw, loss, iterations=3, rate=lambda i: 1 / 0) is state
+    with pytest.raises(TypeError, match=r"rate is 0\.001, expected a function of the iteration"):
+        train(state, draw, loss, iterations=4, rate=1e-3)

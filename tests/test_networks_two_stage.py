@@ -65,6 +65,15 @@ def test_jointly_trained_proposals_are_those_of_the_rpn():
     assert float(fewer) != float(joint_loss(net, Tape(), drawn))
 
 
+def test_the_proposals_of_training_are_more(monkeypatch):
+    """As many as the protocol says for training, not for tests; what is asked for goes first."""
+    seen = []
+    monkeypatch.setattr(two_stage, "propose", lambda *a, **given: (
+        seen.append(given), rpn.propose(*a, **given))[1])  # fmt: skip
+    joint_loss(new(joint=True), Tape(), batch())
+    assert seen == [{"before": 12000, "after": 20, "overlap": 0.7, "least": 3}]
+
+
 def test_the_joint_loss_is_a_sum():
     net, drawn, few = new(joint=True), batch(fixed=True), {"number": 8}
     res4, top = net.maps(Tape(), drawn.images)
@@ -198,6 +207,23 @@ def test_on_the_trunk_of_the_paper(make):
         boxes.checked("found", found.boxes, images.shape[2:])
 
 
+def test_a_trunk_of_another_stride():
+    """Its boxes would be half as large as they should be, and nothing would say so."""
+    rng, images = np.random.default_rng(0), np.zeros((1, 3, 96, 96), np.float32)
+    small, given = {"width": 2, "blocks": (1, 1, 1, 1), "top": 8}, [np.array([[9, 9, 40, 40.0]])]
+    for stride in (16, 32):
+        made = resnet.trunk(rng, 18, stride=stride, **small)
+        two = rfcn.rfcn(rng, made, 3, channels=8, output_size=3)
+        one = rpn.category_aware_rpn(rng, made, 3, channels=8, anchors=Anchors((32,), (1,)))
+        for call in (lambda n=two: two_stage.detect(n, images, given),
+                     lambda n=one: rpn.detect(n, images)):  # fmt: skip
+            if stride == 16:
+                assert len(call()) == 1
+                continue
+            with pytest.raises(ValueError, match="the trunk is 3 x 3, which is not of stride 16"):
+                call()
+
+
 def test_errors():
     net, drawn = new(), batch(1, fixed=True)
     images = drawn.images
@@ -218,6 +244,9 @@ def test_errors():
         ):
             with pytest.raises(ValueError, match=r"proposals of image 0\[0\] is " + said):
                 call([np.array([box], float)])
+    with pytest.raises(ValueError, match="the anchors have stride 8, expected 4, that of the maps"):
+        two_stage.TwoStage(net.trunk, net.head, rpn.rpn(
+            np.random.default_rng(0), WIDTH, anchors=Anchors((10,), (1,), 8)), STRIDE)  # fmt: skip
     wrong = [Truths(drawn.truths[0].boxes, [1, 3])]
     with pytest.raises(ValueError, match="a kind of image 0 is 3, expected 1 to 2"):
         two_stage.loss(net, Tape(), drawn._replace(truths=wrong))

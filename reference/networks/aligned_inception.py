@@ -25,7 +25,7 @@ from numpy import ndarray as Array
 
 from .door import entered, namespace
 from .layers import Conv2d, conv, linear
-from .resnet import DEPTHS, STAGES, Trunk, Unit, stage_geometry, unit
+from .resnet import DEPTHS, STAGES, Trunk, Unit, check_sizes, stage_geometry, unit
 from .tape import Tape
 
 
@@ -93,6 +93,7 @@ def aligned_inception(
         raise ValueError(f"width is {width}, expected an even number: blocks have width / 2 maps")
     if stride not in (16, 32):
         raise ValueError(f"stride is {stride}, expected 16 or 32")
+    check_sizes(width, blocks)
     conv1 = unit(rng, channels, width, 7, stride=2, padding=3, dtype=dtype)
     made: dict[str, list[Any]] = {}
     C = width

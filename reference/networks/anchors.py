@@ -39,11 +39,14 @@ class Anchors:
     scales  square roots of the areas, in pixels of the image; the outer one of the two orders
     ratios  heights / widths
     stride  the pixels of the image from one cell of the map to the next
+    offset  where they are centred in a cell, in strides: 1/2, its middle, as in the code of Faster
+            R-CNN; 0, its corner, in mmdetection's
     """
 
     scales: tuple[float, ...] = SCALES
     ratios: tuple[float, ...] = RATIOS
     stride: int = STRIDE
+    offset: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("scales", "ratios"):
@@ -52,6 +55,8 @@ class Anchors:
                 raise ValueError(f"{name} is {numbers}, expected one or more positive numbers")
         if self.stride < 1:
             raise ValueError(f"stride is {self.stride}, expected 1 or more")
+        if not 0 <= self.offset <= 1:
+            raise ValueError(f"offset is {self.offset}, expected 0 to 1")
 
     @property
     def number(self) -> int:
@@ -61,13 +66,13 @@ class Anchors:
     def boxes(self, size: int | Pair) -> Array:
         """The anchors of a map of size (H, W): H*W*A 4. They may reach beyond the image.
 
-        They are centred on stride (j + 1/2), the middle of the pixels of cell j, as in the code of
-        Faster R-CNN, which also rounds their sides to whole pixels of a 16 x 16 box.
+        They are centred on stride (j + offset). The code of Faster R-CNN also rounds their sides to
+        whole pixels of a 16 x 16 box.
         """
         H, W = pair("size", size, at_least=0)
         root = np.sqrt(np.array(self.ratios, float))
         half = np.array(self.scales, float)[:, None, None] * np.stack([1 / root, root], axis=1) / 2
-        y, x = np.mgrid[:H, :W] + 0.5
+        y, x = np.mgrid[:H, :W] + self.offset
         centre = self.stride * np.stack([x, y], axis=-1).reshape(-1, 1, 2)
         half = half.reshape(1, -1, 2)
         return np.concatenate([centre - half, centre + half], axis=2).reshape(-1, 4)
@@ -84,7 +89,11 @@ def checked_truths(
         truths = () if truths is None else truths
         raise ValueError(f"there are truths of {len(truths)} images, expected {len(images)}")
     made = []
-    for n, (given, kinds) in enumerate(truths):
+    for n, each in enumerate(truths):
+        if not isinstance(each, tuple | list) or len(each) != 2:
+            kind = type(each).__name__
+            raise TypeError(f"truths of image {n} are {kind}, expected Truths(boxes, kinds)")
+        given, kinds = each
         found = boxes.checked(f"truths of image {n}", given, images.shape[2:])
         kinds = np.asarray(kinds) if np.size(kinds) else np.zeros(0, int)
         if kinds.dtype.kind not in "iu" or kinds.shape != found.shape[:1]:

@@ -1,8 +1,8 @@
 """Boxes of the second stage (section 4.1): proposals, which object each is of, targets, and NMS.
 
-Boxes are x1, y1, x2, y2 in pixels of the image, x2 and y2 exclusive: R 4. There is no network that
-proposes: as for the paper's detectors on VOC, the proposals are separate and fixed. Ours are made
-from the truth: each object's box moved and scaled at random, and random boxes.
+Boxes are x1, y1, x2, y2 in pixels of the image, x2 and y2 exclusive: R 4. `proposals` makes
+them from the truth: each object's box moved and scaled at random, and random boxes. A network that
+proposes is `rpn`.
 
 All of it is NumPy, in float64. What is empty stays so: no boxes is an array of shape (0, 4).
 """

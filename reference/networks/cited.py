@@ -27,12 +27,17 @@ CITED: dict[str, Fact] = {
     "rpn_overlaps": _ren((0.3, 0.7), "Ren et al. 2015"),
     "kept": _ren((0.7, 6000, 300), "Ren et al. 2015: 0.7 and 300; 6000 in its code"),
     "kept_training": _ren((0.7, 12_000, 2000), "Ren et al. 2015: 0.7 and 2000; 12000 in its code"),
-    "least_side": _ren(16, "the code of Ren et al. 2015, in pixels of the resized image"),
+    "least_side": _ren(
+        16, "the code of Ren et al. 2015, in pixels before the image is resized; here after"
+    ),
     "positive": _ren(0.25, "Girshick 2015"),
     "overlaps": _ren((0.0, 0.5), "the code of Ren et al. 2015, trained end to end"),
     "nms": _ren(0.3, "the code of Ren et al. 2015"),
     "least_score": _ren(0.05, "the code of Ren et al. 2015"),
     "box_average_settings": _ren((1, 0.5), "Gidaris and Komodakis 2015"),
+}
+_COCO = {
+    "anchor_scales": _ren((4, 8, 16, 32), "Ren et al. 2015 on COCO: 64 pixels too; released code"),
 }
 _AGNOSTIC = {
     "Faster R-CNN": _ren(False, "Girshick 2015: each class has its box"),
@@ -50,6 +55,7 @@ def complete(network: str, data: str) -> Protocol:
     for name in (f.name for f in fields(plan) if f.type is Fact):
         if getattr(plan, name).known == "open":
             own = {"class_agnostic": _AGNOSTIC[network]} if network in _AGNOSTIC else {}
+            own |= _COCO if data == "COCO" else {}
             for fact in ((CITED | own).get(name), getattr(released, name, None)):
                 if fact is not None and fact.value is not None:
                     found.setdefault(name, fact)

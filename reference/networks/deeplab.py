@@ -2,7 +2,7 @@
 
     net = deeplab(rng, resnet.trunk(rng, 101))
     net = deformable(net, last(net, 3))
-    value = loss(net, tape, images, labels)      labels N H W, 255 where there is none
+    value = loss(net, tape, images, labels)      labels N H W, -1 where there is none
     classes = predict(net, images)               N H W
 
 Up-sampling is bilinear and fixed: `primitives.upsample`, which puts the corner cells of the map on
@@ -18,12 +18,12 @@ import numpy as np
 from numpy import ndarray as Array
 
 from . import settings
-from .door import images_of, number_of
+from .door import check_top, images_of, number_of
 from .layers import Conv2d, conv
 from .tape import Tape
 
 HEAD = settings.of_head(settings.VOC["DeepLab"])
-IGNORED = 255  # the label of pixels that do not count, in VOC and Cityscapes
+IGNORED = -1  # the label of pixels that do not count, of the readers in `annotations`
 
 
 @dataclass(eq=False)
@@ -51,10 +51,12 @@ def deeplab(
 ) -> DeepLab:  # fmt: skip
     """A new network on a trunk; VOC has 21 classes, Cityscapes 19.
 
-    channels  those of the trunk's top map
+    trunk     is not copied
+    channels  those of the trunk's top map; ValueError where its `top` has others
     Its scores start small, so that the first losses are those of a guess.
     """
     score = conv(rng, channels, number_of(classes), 1, dtype=dtype)
+    check_top(trunk, channels)
     score.weight = score.weight * score.weight.dtype.type(0.1)
     return DeepLab(trunk, score)
 
@@ -62,7 +64,10 @@ def deeplab(
 def loss(
     net: DeepLab, tape: Tape, images: Array, labels: Array, *, ignored: int = IGNORED
 ) -> Array:
-    """The softmax loss, averaged over all pixels whose label, of N H W, is not `ignored`."""
+    """The softmax loss, averaged over all pixels whose label, of N H W, is not `ignored`.
+
+    ignored  -1 as the readers of `annotations` have it; 255 for the indices of files as they are
+    """
     return tape.softmax_loss(net(tape, images), labels, ignored=ignored)
 
 

@@ -8,8 +8,11 @@
 
 A tape looks its operators up in `ops` first: convolutions and RoI pooling are those of `gpu`. All
 others, the losses too, compute where their arrays are. What is small and irregular stays on the
-CPU, in NumPy: anchors, targets, suppression; so truths and proposals are NumPy's, and so are
-detections. Optimisers change arrays where they are; `training.train` takes `ops` as well.
+CPU, in NumPy: anchors, targets, suppression; so truths, proposals and the rois of `moved_parts` are
+NumPy's, and so are detections. Labels of `deeplab.loss` go to the device too. Optimisers change
+arrays where they are; `training.train` takes `ops` as well.
+
+Not yet run on a GPU. CuPy arrays only, not tensors of PyTorch.
 """
 
 import copy

@@ -54,6 +54,30 @@ def images_of(images: Any, name: str = "images") -> Any:
     return images
 
 
+def check_image(x: Any, dtype: Any) -> None:
+    """Refuses images of another dtype than the network's, and smaller ones than a cell of res4."""
+    if x.dtype != dtype:
+        raise TypeError(
+            f"images have dtype {x.dtype}, the network {dtype}: images.astype(np.{dtype})"
+        )
+    if x.ndim == 4 and min(x.shape[2:]) < 16:
+        Call(x=described(x)).fail(
+            f"an image is {x.shape[2]} x {x.shape[3]}, expected at least 16 x 16: the stride of"
+            " res4"
+        )
+
+
+def check_top(trunk: Any, channels: int) -> None:
+    """ValueError for a head of other channels than the 1x1 convolution on top of a trunk has."""
+    top = getattr(trunk, "top", None)
+    if top is not None and top.weight.shape[0] != channels:
+        found = top.weight.shape[0]
+        raise ValueError(
+            f"the trunk's top has {found} channels, the head takes {channels}:"
+            f" trunk(top={channels}) or channels={found}"
+        )
+
+
 def number_of(classes: Any) -> int:
     """How many classes, if it is a whole number from 2 on."""
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer):

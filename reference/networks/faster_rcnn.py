@@ -4,7 +4,7 @@ The trunk's last convolution, 1x1, reduces 2048 channels to 256 (in the authors'
 text). Pooling is plain, equation (5), or deformable, Figure 3: 2 k k offsets from a fully connected
 layer, whose learning rate the paper multiplies with 0.01.
 
-    net = faster_rcnn(rng, trunk, classes=21)
+    net = faster_rcnn(rng, resnet.trunk(rng, 101, top=256), classes=21)
     net = deformable(net, ["head.pool"])
 """
 
@@ -16,7 +16,7 @@ from numpy import ndarray as Array
 
 from ..roi_points import Rule
 from . import settings
-from .door import number_of
+from .door import check_top, number_of
 from .layers import Linear, linear
 from .roi_layers import RoiPool
 from .rpn import Rpn, small
@@ -55,14 +55,19 @@ class FasterHead:
 
 def faster_rcnn(
     rng: np.random.Generator, trunk: Any, classes: int = HEAD["classes"], *,
-    rpn: Rpn | None = None, stride: int = HEAD["stride"], **options: Any,
+    rpn: Rpn | None = None, stride: int = HEAD["stride"], channels: int = HEAD["channels"],
+    **options: Any,
 ) -> TwoStage:  # fmt: skip
     """A new Faster R-CNN on a trunk; options as of `faster_head`.
 
-    rpn     on res4, for proposals that are trained jointly; None: proposals are given
-    stride  of the trunk's maps
+    trunk     is not copied
+    rpn       on res4, for proposals that are trained jointly; None: proposals are given
+    stride    of the trunk's maps
+    channels  those of the trunk's top map; ValueError where its `top` has others
     """
-    return TwoStage(trunk, faster_head(rng, classes, stride=stride, **options), rpn, stride)
+    head = faster_head(rng, classes, stride=stride, channels=channels, **options)
+    check_top(trunk, channels)
+    return TwoStage(trunk, head, rpn, stride)
 
 
 def faster_head(

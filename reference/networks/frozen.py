@@ -3,6 +3,8 @@
     plan = RELEASED["R-FCN", "VOC"]        plan.frozen has their names, those of MXNet
     train(state, draw, loss, ..., frozen=freeze(net, plan))
 
+`freeze` changes the network: its norms keep to their running statistics from then on.
+
 The paper does not say what its networks freeze. What is frozen at the bottom costs no backward: a
 tape records from the first layer on that learns.
 """
@@ -14,7 +16,7 @@ from .resnet import Trunk
 
 
 def freeze(net: object, plan: Protocol) -> frozenset[str]:
-    """The names of the parameters of a ResNet, or of a network that has one, that stay.
+    """Freezes norms of a ResNet, or of a network that has one, and names the parameters that stay.
 
     Norms whose scale and shift are frozen also keep to their running statistics, from now on: they
     are changed here, and are no parameters any more. Raises ValueError where the protocol does not

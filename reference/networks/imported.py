@@ -2,7 +2,7 @@
 
     torchvision(net, read("resnet101.pth"))      a `resnet.trunk`, or a network that has one
     mxnet(net, read("rfcn_dcn_coco.npz"))        a deformable DeepLab, Faster R-CNN or R-FCN too
-    mmdetection(net, read("faster_rcnn.pth"))    a trunk with mmdetection's deformable layers
+    mmdetection(net.trunk, read("dconv.pth"))    a trunk with mmdetection's deformable layers
 
 Weights are written into the arrays of a network, after all of them have been found to fit: a state
 dict with missing, extra or misshapen entries is one ValueError that lists them all. What the other
@@ -14,6 +14,17 @@ and then those of objects, anchors by ratio and then by scale, and deltas that a
 `boxes.DEVIATIONS`; ours has the scores of an anchor side by side, and anchors by scale. The names
 are in `imported_names`.
 
+Weights come with a preparation of images. Resizing images and their boxes is the caller's.
+
+    torchvision           RGB, 0 to 1, minus (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)
+                          (from memory)
+    mxnet                 RGB, 0 to 255, minus (123.15, 115.90, 103.06) (its lib/utils/image.py and
+                          config)
+    mmdetection, "caffe"  BGR, 0 to 255, minus (103.53, 116.28, 123.675) (its config)
+
+No file says the stride of res5: of mmdetection, stride=32 of `resnet.trunk` for files with FPN and
+16 for dc5; of classifiers, either.
+
 An MXNet file is read where MXNet is:
     np.savez(path, **{name: a.asnumpy() for name, a in mxnet.nd.load(path_of_params).items()})
 """
@@ -22,15 +33,16 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy import ndarray as Array
 
 from . import imported_names as names
-from .imported_names import Table
+from .imported_names import Entry, Table
 from .layers import arrays
 from .resnet import Trunk
+from .rpn import Rpn
 
 
 def read(path: str | Path) -> dict[str, Array]:
@@ -42,16 +54,23 @@ def read(path: str | Path) -> dict[str, Array]:
     path = Path(path)
     try:
         if path.suffix == ".npz":
-            opened = np.load(path, allow_pickle=False)
-            if isinstance(opened, np.ndarray):
-                raise ValueError("it holds one array, without a name")
-            with opened as file:
-                return {name: file[name] for name in file.files}
+            return _of_numpy(path)
         if path.suffix in (".pth", ".pt"):
             return _of_torch(path)
     except (BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"{path} is not a state dict: {error}") from error
     raise ValueError(f"{path} ends in {path.suffix!r}, expected .npz, .pth or .pt")
+
+
+def _of_numpy(path: Path) -> dict[str, Array]:
+    with path.open("rb") as opened:
+        if opened.read(6) == b"\x93NUMPY":
+            raise ValueError("it holds one array, without a name")
+        if not is_zipfile(opened):
+            raise ValueError("it is no zip file, as .npz files are, or not a whole one")
+        opened.seek(0)
+        with np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
 
 
 def _of_torch(path: Path) -> dict[str, Array]:
@@ -68,7 +87,8 @@ def _of_torch(path: Path) -> dict[str, Array]:
     if not isinstance(state, Mapping) or not all(hasattr(a, "numpy") for a in state.values()):
         raise ValueError("it holds no tensors by name")
     return {
-        name: (a.float() if a.dtype == torch.bfloat16 else a).numpy() for name, a in state.items()
+        name: (a.float() if a.dtype == torch.bfloat16 else a).detach().numpy()
+        for name, a in state.items()
     }
 
 
@@ -80,6 +100,7 @@ def load(
     skipped  says of a name that is not in the table whether it is left alone; else it is extra
     Raises ValueError, which lists all that is missing, extra or misshapen; nothing is written then.
     """
+    _check_names(state, table)
     ours, found = arrays(net), {}
     wrong = [f"missing: {name}" for name in table if name not in state]
     wrong += [f"extra: {name}" for name in state if name not in table and not skipped(name)]
@@ -89,7 +110,8 @@ def load(
         a, home = np.asarray(state[name]), ours[entry.ours]
         shape = home.shape if entry.shape is None else entry.shape
         if a.shape != shape:
-            wrong.append(f"misshapen: {name} is {a.shape}, expected {shape}")
+            masks = _masks(entry, a, shape)
+            wrong.append(f"misshapen: {name} is {a.shape}, expected {shape}{masks}")
         elif a.dtype.kind != "f":
             wrong.append(f"misshapen: {name} is {a.dtype}, expected floating numbers")
         else:
@@ -98,6 +120,21 @@ def load(
         raise ValueError("the state dict does not fit the network:\n  " + "\n  ".join(wrong))
     for path, a in found.items():
         ours[path][...] = a
+
+
+def _masks(entry: Entry, a: Array, shape: tuple[int, ...]) -> str:
+    """What is said of a branch that has 27 channels for each 18 of ours."""
+    of_dcnv2 = ".conv.branch." in entry.ours and 2 * a.size == 3 * int(np.prod(shape))
+    return ", that of DCNv2, with masks: not supported" if of_dcnv2 else ""
+
+
+def _check_names(state: Mapping[str, Array], table: Table) -> None:
+    """One line where no name fits: hundreds that are missing or extra would say no more."""
+    if not any(name in state for name in table):
+        found = f"found e.g. {next(iter(state))!r}" if state else "found nothing"
+        raise ValueError(
+            f"none of the {len(table)} names is there; expected e.g. {next(iter(table))!r}, {found}"
+        )
 
 
 def torchvision(net: Any, state: Mapping[str, Array]) -> None:
@@ -127,7 +164,8 @@ def mmdetection(net: Any, state: Mapping[str, Array]) -> None:
     padded pooling, and strides in the 3x3 layer (style "pytorch") or in the 1x1 ("caffe").
     Background is its last class, and has no box; its proposal network has one score for each
     anchor, which is here that of objects against 0. Its deformable RoI pooling has three fully
-    connected layers, not the paper's one: its files do not fit, nor do those with a neck.
+    connected layers, not the paper's one: its files do not fit, nor do those with a neck, nor its
+    dc5 files: their RPN is on res5. Its anchors are those of Anchors(offset=0).
     """
     state = _named(state)
     home, trunk = _trunk(net, padded_pool=True)
@@ -138,6 +176,7 @@ def mmdetection(net: Any, state: Mapping[str, Array]) -> None:
     if hasattr(getattr(net, "head", None), "pool"):
         table |= names.mmdetection_heads(net)
         alone = [] if net.rpn is not None else ["rpn_head."]
+        _centred(net.rpn, 0)
     load(net, state, table, lambda name: _counter(name) or name.startswith(tuple(alone)))
 
 
@@ -158,6 +197,8 @@ def mxnet(net: Any, state: Mapping[str, Array]) -> None:
     if segments:
         table |= names.layer("score_{}", "score")
     if getattr(net, "head", None) is not None:
+        _of_bins(net.head)
+        _centred(net.rpn, 0.5)
         table |= names.mxnet_heads(net)
         alone += ["rpn_"] if net.rpn is None else []
 
@@ -184,6 +225,25 @@ def _named(state: Any) -> Mapping[str, Array]:
             f"the state dict is of type {type(state).__name__}, expected arrays by name"
         )
     return state
+
+
+def _of_bins(head: Any) -> None:
+    """Refuses a head of other bins than the authors' code has."""
+    layer = head.pool if hasattr(head, "pool") else head.score
+    if (layer.bins, layer.samples) != ("mxnet", 4):
+        raise ValueError(
+            f"the head has bins={layer.bins!r}, samples={layer.samples}, and these weights are for"
+            " 'mxnet', samples 4: see settings.of_head(RELEASED[...])"
+        )
+
+
+def _centred(rpn: Rpn | None, offset: float) -> None:
+    """Refuses a proposal network whose anchors are elsewhere in their cells."""
+    if rpn is not None and rpn.anchors.offset != offset:
+        raise ValueError(
+            f"the anchors have offset={rpn.anchors.offset}, and these weights are for {offset}: see"
+            " anchors.Anchors"
+        )
 
 
 def _trunk(net: Any, **expected: Any) -> tuple[str, Trunk]:

@@ -179,8 +179,8 @@ def deformable(net: Any, layers: Sequence[str], *, offset_groups: int = 1) -> An
         *outer, last = path.split(".")
         home = net
         for step in outer:
-            home = _part(home, step)
-        layer = _part(home, last)
+            home = _step(home, step)
+        layer = _step(home, last)
         if not _plain(layer):
             raise ValueError(
                 f"{path!r} is not a plain convolution or RoI pooling of this network, which has"
@@ -207,7 +207,14 @@ def _convertible(part: Any, name: str = "") -> Iterator[str]:
             yield from _convertible(getattr(part, f.name), f"{name}.{f.name}" if name else f.name)
 
 
-def _part(home: Any, step: str) -> Any:
+def part(net: Any, path: str) -> Any:
+    """The layer of a path, or None."""
+    for step in path.split("."):
+        net = _step(net, step)
+    return net
+
+
+def _step(home: Any, step: str) -> Any:
     if isinstance(home, list | tuple):
         return home[int(step)] if step.isdecimal() and int(step) < len(home) else None
     return getattr(home, step, None)

@@ -3,6 +3,10 @@
     found = moved_parts(net, images, rois)       of a network whose RoI layers are deformable
     found.moved[r, i, j]                         x1, y1, x2, y2 of bin (i, j) of RoI r
 
+The RoI of the best detection of class k of an image of `size`, from detector.rois_of:
+
+    rois = rois_of([two_stage.detect(net, images, proposals)[0][k].boxes[:1]], size)
+
 Equation (6) moves bin (i, j) by gamma * offset_ij, in sides of the RoI. In Faster R-CNN (Figure 3)
 all classes share the offsets; in R-FCN (Figure 4) each class has its own, so the bins go to other
 places for another class. Bins are drawn with equal sides, of which those of equation (5) are the
@@ -15,7 +19,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from . import boxes
-from .door import images_of, namespace, on_cpu
+from .door import images_of, on_cpu
 from .layers import Linear
 from .roi_layers import DeformPsRoiPool, DeformRoiPool
 from .tape import Tape
@@ -43,14 +47,15 @@ def moved_parts(
     """
     layer = _layer(net)
     if getattr(rois, "shape", ())[1:] != (5,):
-        raise ValueError(f"rois are {type(rois).__name__}, expected an array R 5: batch index, box")
+        found = f"has shape {rois.shape}" if hasattr(rois, "shape") else f"is {type(rois).__name__}"
+        raise ValueError(f"rois {found}, expected an array R 5: batch index, x1, y1, x2, y2")
+    rois = on_cpu(rois)
     boxes.checked("boxes of rois", rois[:, 1:], images_of(images).shape[2:])
     tape, top = Tape(ops=ops), net.maps(Tape(ops=ops), images)[1]
-    there = namespace(top).asarray(rois, top.dtype)
     if kinds is None:
-        kinds = 1 + on_cpu(net.head(tape, top, there)[0])[:, 1:].argmax(axis=1)
+        kinds = 1 + on_cpu(net.judged(tape, top, rois)[0])[:, 1:].argmax(axis=1)
     kinds = _checked(kinds, len(rois), net.head.classes)
-    offset = on_cpu(layer.offset(tape, top, there))
+    offset = on_cpu(layer.offset(tape, top, net.as_read(rois, top)))
     R, channels, kh, kw = offset.shape
     groups = channels // 2
     of_class = np.minimum(kinds * groups // net.head.classes, groups - 1)
@@ -64,11 +69,11 @@ def moved_parts(
 def bins_of(given: Array, size: tuple[int, int], *, released: bool = False) -> Array:
     """The bins kh kw of boxes R 4, of equal sides: R kh kw 4.
 
-    released  by the rule "mxnet": corners are rounded, and x2 and y2 are the last pixels
+    released  by the rule "mxnet": corners are rounded
     """
     kh, kw = size
     if released:
-        given = np.trunc(given + np.copysign(0.5, given)) + np.array([0, 0, 1, 1])
+        given = np.trunc(given + np.copysign(0.5, given))
     x1, y1, x2, y2 = given.astype(float).T[:, :, None]
     x = x1 + np.arange(kw + 1) * (x2 - x1) / kw
     y = y1 + np.arange(kh + 1) * (y2 - y1) / kh
@@ -80,6 +85,8 @@ def bins_of(given: Array, size: tuple[int, int], *, released: bool = False) -> A
 
 def _layer(net: TwoStage) -> DeformRoiPool | DeformPsRoiPool:
     """The deformable layer of scores."""
+    if not hasattr(net, "head"):
+        raise ValueError(f"{type(net).__name__} has no RoI layer, expected Faster R-CNN or R-FCN")
     layer = getattr(net.head, "pool", None) or net.head.score
     if isinstance(layer, Linear) or not hasattr(layer, "offset"):
         raise ValueError(

@@ -126,6 +126,11 @@ class Protocol:
 
     def rate(self, iteration: int, iterations: int | None = None) -> float:
         """The learning rate of an iteration, from 0 on, of all (None: as many as the setting)."""
+        if iterations is None and self.iterations.value is None:
+            raise ValueError(
+                f"{self.network} on {self.data}: iterations is not known: {self.iterations.source};"
+                " give iterations = epochs * images / images of a step"
+            )
         count = self.need("iterations") if iterations is None else iterations
         if not 0 <= iteration < count:
             raise ValueError(f"iteration is {iteration}, expected 0 <= iteration < {count}")
@@ -133,6 +138,13 @@ class Protocol:
         if warm_up and iteration < warm_up[0]:
             return float(warm_up[1])
         return float([r for start, r in self.need("rates") if iteration / count >= start][-1])
+
+
+class Plans(dict[tuple[str, str], Protocol]):
+    """Protocols by network and data; KeyError, with all pairs, for others."""
+
+    def __missing__(self, key: Any) -> Protocol:
+        raise KeyError(f"{key!r} is not here, expected one of {', '.join(map(repr, self))}")
 
 
 def absent(names: str, why: str, known: str = "none") -> dict[str, Fact]:
@@ -236,7 +248,7 @@ _TABLE_5 = {
 
 NETWORKS = ("category-aware RPN", "Faster R-CNN", "R-FCN")  # detectors
 
-PAPER: dict[tuple[str, str], Protocol] = {
+PAPER = Plans({
     ("DeepLab", "VOC"): Protocol(network="DeepLab", data="VOC", **_ALL | _SEGMENTATION | {
         "train_set": _text("VOC 2012, with the extra mask annotations", "section 4.1"),
         "train_images": _text(10_582, "section 4.1"),
@@ -256,7 +268,7 @@ PAPER: dict[tuple[str, str], Protocol] = {
         "short_side": _text(1024, "section 4.1"),
         "iterations": _text(45_000, "section 4.1"),
     }),
-}  # fmt: skip
+})  # fmt: skip
 
 
 def _detectors() -> Iterable[Protocol]:

@@ -18,6 +18,7 @@ from .protocols import (
     RPN_SETTINGS,
     TESTS_OF_BOXES,
     Fact,
+    Plans,
     Protocol,
     absent,
 )
@@ -67,7 +68,7 @@ _SEGMENTATION = {
 
 _DETECTION = {
     **absent("multi_scale box_average box_average_settings", "not in this code"),
-    **absent("kept_training least_side least_score", "*.yaml was not read for it", "open"),
+    **absent("least_score", "*.yaml has no such setting", "open"),
     "rpn_hidden": _symbol(512),
     "short_side": _yaml(600),
     "long_side": _yaml(1000),
@@ -78,6 +79,8 @@ _DETECTION = {
     "rpn_positive": _yaml(0.5),
     "rpn_overlaps": _yaml((0.3, 0.7)),
     "kept": _yaml((0.7, 6000, 300)),
+    "kept_training": _yaml((0.7, 6000, 300)),
+    "least_side": _yaml(0),
     "proposals": _code("joint", "*.yaml: END2END, on VOC too"),
     "rois": _yaml(128),
     "positive": _yaml(0.25),
@@ -178,7 +181,7 @@ _PLANS = (
     _plan("R-FCN", "COCO", f"rfcn {_DETECTOR}_coco_trainval_rfcn_dcn_end2end_ohem",
           _DETECTION, _COCO, _RFCN, {"gpus": _yaml(8)}),
 )  # fmt: skip
-RELEASED = {(plan.network, plan.data): plan for plan in _PLANS}
+RELEASED = Plans({(plan.network, plan.data): plan for plan in _PLANS})
 
 
 def differences(network: str, data: str) -> dict[str, tuple[Fact, Fact]]:

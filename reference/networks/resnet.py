@@ -28,8 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray as Array
 
-from .. import checks
-from .door import described, namespace
+from .door import check_image, namespace
 from .layers import BatchNorm, Conv2d, Linear, conv, linear
 from .primitives import XGrads, max_pool2d, max_pool2d_backward
 from .tape import Tape
@@ -117,7 +116,7 @@ class Trunk:
         return self.fc(tape, tape.mean(y))
 
     def _up_to_res4(self, tape: Tape, x: Array) -> Array:
-        _check_image(x)
+        check_image(x, self.conv1.conv.weight.dtype)
         y = tape.relu(self.conv1(tape, x))
         if self.padded_pool:
             y = tape.max_pool2d(y, 3, 2, 1)
@@ -126,14 +125,6 @@ class Trunk:
         for block in (*self.res2, *self.res3, *self.res4):
             y = block(tape, y)
         return y
-
-
-def _check_image(x: Array) -> None:
-    if x.ndim == 4 and min(x.shape[2:]) < 16:
-        checks.Call(x=described(x)).fail(
-            f"an image is {x.shape[2]} x {x.shape[3]}, expected at least 16 x 16: the stride of"
-            " res4"
-        )
 
 
 def whole_max_pool(x: Array) -> Array:
@@ -171,8 +162,9 @@ def trunk(
     stride, dilation        of res5: 16 and 2 (None), or 32 and 1 (None), as for classification
     stride_in, padded_pool  see above
     """
-    _check(depth, blocks, stride, stride_in)
-    blocks = DEPTHS[depth] if blocks is None else blocks
+    blocks = DEPTHS.get(depth, ()) if blocks is None else blocks
+    _check(depth, stride, stride_in)
+    check_sizes(width, blocks)
     conv1 = unit(rng, channels, width, 7, stride=2, padding=3, dtype=dtype)
     made: dict[str, list[Any]] = {}
     C = width
@@ -194,16 +186,18 @@ def trunk(
     return Trunk(conv1, **made, top=last, fc=fc, padded_pool=padded_pool)
 
 
-def _check(depth: int, blocks: tuple[int, ...] | None, stride: int, stride_in: str) -> None:
-    allowed = {
-        "depth": (depth, tuple(DEPTHS)), "stride": (stride, (16, 32)),
-        "stride_in": (stride_in, ("1x1", "3x3")),
-    }  # fmt: skip
+def _check(depth: int, stride: int, stride_in: str) -> None:
+    allowed: dict[str, Any] = {"depth": (depth, tuple(DEPTHS)), "stride": (stride, (16, 32)),
+                               "stride_in": (stride_in, ("1x1", "3x3"))}  # fmt: skip
     for name, (value, values) in allowed.items():
         if value not in values:
             raise ValueError(f"{name} is {value!r}, expected one of {values}")
-    if blocks is not None and len(blocks) != len(STAGES):
-        raise ValueError(f"blocks is {blocks}, expected 4 numbers, of res2 to res5")
+
+
+def check_sizes(width: int, blocks: tuple[int, ...]) -> None:
+    """Four stages of 0 to 26 blocks, which are named by letters, and a width of 1 or more."""
+    if width < 1 or len(blocks) != len(STAGES) or not all(0 <= n <= 26 for n in blocks):
+        raise ValueError(f"width is {width}, blocks {blocks}, expected 1 or more, 4 numbers to 26")
 
 
 def stage_geometry(n: int, stride: int, dilation: int | None) -> tuple[int, int]:

@@ -4,7 +4,7 @@ Maps are 1x1 convolutions of the trunk's top map of 1024 channels, so a RoI cost
 Pooling is plain, or deformable, Figure 4: 2 k k (C + 1) maps of offsets for the scores, each class
 with its own, and 2 k k for the boxes.
 
-    net = rfcn(rng, trunk, classes=21)
+    net = rfcn(rng, resnet.trunk(rng, 101), classes=21)
     net = deformable(net, ["head.score", "head.box"])
 """
 
@@ -16,7 +16,7 @@ from numpy import ndarray as Array
 
 from ..roi_points import Rule
 from . import settings
-from .door import number_of
+from .door import check_top, number_of
 from .layers import conv
 from .roi_layers import PsRoiPool
 from .rpn import Rpn, small
@@ -46,14 +46,19 @@ class RfcnHead:
 
 def rfcn(
     rng: np.random.Generator, trunk: Any, classes: int = HEAD["classes"], *,
-    rpn: Rpn | None = None, stride: int = HEAD["stride"], **options: Any,
+    rpn: Rpn | None = None, stride: int = HEAD["stride"], channels: int = HEAD["channels"],
+    **options: Any,
 ) -> TwoStage:  # fmt: skip
     """A new R-FCN on a trunk; options as of `rfcn_head`.
 
-    rpn     on res4, for proposals that are trained jointly; None: proposals are given
-    stride  of the trunk's maps
+    trunk     is not copied
+    rpn       on res4, for proposals that are trained jointly; None: proposals are given
+    stride    of the trunk's maps
+    channels  those of the trunk's top map; ValueError where its `top` has others
     """
-    return TwoStage(trunk, rfcn_head(rng, classes, stride=stride, **options), rpn, stride)
+    head = rfcn_head(rng, classes, stride=stride, channels=channels, **options)
+    check_top(trunk, channels)
+    return TwoStage(trunk, head, rpn, stride)
 
 
 def rfcn_head(

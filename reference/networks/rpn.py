@@ -25,7 +25,7 @@ from . import boxes, settings
 from .anchors import Anchors, Truths, assign_anchors, checked_truths, sample
 from .boxes import Assigned
 from .detections import Predicted, detections, probabilities
-from .door import described, images_of, namespace, number_of, on_cpu
+from .door import check_top, described, images_of, namespace, number_of, on_cpu
 from .layers import Conv2d, conv
 from .metrics import Detections
 from .tape import Tape
@@ -113,20 +113,28 @@ def category_aware_rpn(
 ) -> ProposalNetwork:  # fmt: skip
     """The one-stage detector of section 4.1; `classes` counts the background; options of `rpn`.
 
-    channels  those of the trunk's top map
+    trunk     is not copied
+    channels  those of the trunk's top map; ValueError where its `top` has others
     """
     made = rpn(rng, channels, classes, hidden=None, anchors=anchors, **options)
+    check_top(trunk, channels)
     return ProposalNetwork(trunk, made)
 
 
 def stages(trunk: Any, tape: Tape, images: Array, stride: int) -> tuple[Array, Array]:
-    """The two maps of a trunk, of images that are not smaller than one of its cells."""
+    """The two maps of a trunk, of this stride, of images not smaller than one of its cells."""
     if min(images_of(images).shape[2:]) < stride:
         checks.Call(images=described(images)).fail(
             f"images are {images.shape[2]} x {images.shape[3]}, expected at least the stride of the"
             f" features on each side: {stride}"
         )
     res4, top = trunk.stages(tape, images)
+    for cells in (a.shape[2:] for a in (res4, top) if a is not None):
+        away = (abs(n * stride - of) for n, of in zip(cells, images.shape[2:], strict=True))
+        if max(away) >= 2 * stride:
+            checks.Call(images=described(images)).fail(
+                f"a map of the trunk is {cells[0]} x {cells[1]}, which is not of stride {stride}"
+            )
     return res4, top
 
 

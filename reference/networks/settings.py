@@ -1,20 +1,25 @@
 """From a protocol to the arguments of the networks' functions, by the names that they have there.
 
     plan = complete("R-FCN", "COCO")                        see `cited`
-    proposing = rpn.rpn(rng, **of_rpn(plan))
+    trunk, proposing = resnet.trunk(rng, **of_trunk(plan)), rpn.rpn(rng, **of_rpn(plan))
     net = rfcn.rfcn(rng, trunk, rpn=proposing, **of_head(plan))
+    net = deformed(net, plan, rfcn.ROI_LAYERS)
     value = two_stage.loss(net, tape, batch, **of_training(plan))
+    optimiser = SGD(**of_sgd(plan))                         train(..., rate=plan.rate)
     found = two_stage.detect(net, images, **of_test(plan))
 
 The defaults of those functions are these numbers too, of VOC: they stand in `protocols` and nowhere
 else. Not built, so not here: OHEM ("hardest"), and anything that training images are resized with.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from .anchors import Anchors
 from .cited import complete
+from .layers import deformable, part
 from .protocols import Protocol
+from .resnet import layers3x3
 
 Options = dict[str, Any]
 
@@ -35,6 +40,42 @@ def of_head(plan: Protocol) -> Options:
     if first != second:
         raise ValueError(f"hidden is {(first, second)}, expected two layers of one width")
     return made | {"hidden": first, "agnostic": agnostic}
+
+
+def of_trunk(plan: Protocol) -> Options:
+    """Of `resnet.trunk`, and of `aligned_inception.aligned_inception`."""
+    return {
+        "stride": plan.need("stride"), "dilation": plan.need("dilation"),
+        "top": plan.need("reduction"),
+    }  # fmt: skip
+
+
+def deformed(net: Any, plan: Protocol, roi_layers: Sequence[str] = ()) -> Any:
+    """`layers.deformable` with the blocks, groups, branches' dilation and gamma of a plan.
+
+    roi_layers  `faster_rcnn.ROI_LAYERS` or `rfcn.ROI_LAYERS`; one that is left out stays plain
+    """
+    blocks, d = plan.need("deformable"), plan.need("offset_dilation")
+    convolutions = [p for name, p in layers3x3(net).items() if name.partition("_")[0] in blocks]
+    groups = plan.need("offset_groups")
+    net = deformable(net, [*convolutions, *roi_layers], offset_groups=groups)
+    for path in convolutions:
+        branch = part(net, path).branch
+        branch.dilation = branch.padding = d
+    for path in roi_layers:
+        part(net, path).gamma = plan.need("gamma")
+    return net
+
+
+def of_sgd(plan: Protocol) -> Options:
+    """Of `optimisers.SGD`. A learning rate of some layers that nobody says is that of all."""
+    told = {
+        "*branch.*": plan.beta, "*branch.bias": plan.beta_bias,
+        "head.pool.branch.*": plan.beta_fc, "*trunk.top.*": plan.reduction_rate,
+    }  # fmt: skip
+    multipliers = {name: fact.value for name, fact in told.items() if fact.value is not None}
+    options = {name: plan.need(name) for name in ("momentum", "weight_decay")}
+    return options | {"multipliers": multipliers}
 
 
 def _points(samples: Any) -> Options:

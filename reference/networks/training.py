@@ -2,7 +2,7 @@
 
 What decides a run is in its `State`: the network, the optimiser, the random numbers, and how far it
 is. A checkpoint holds all of it, so a run that was interrupted ends with the same bits as one that
-was not.
+was not. It also says which parameters were frozen: a run that freezes others does not resume it.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy import ndarray as Array
@@ -62,14 +62,13 @@ def train(
                   checkpoint, the first writes it
     weight        what a process's loss counts for, of what was drawn; None: all the same
     frozen        names of parameters that stay as they are, see `frozen.freeze`
-    Raises Diverged where the loss is not finite, in all processes of the run; the checkpoint is
-    then that of the steps before.
+    Raises Diverged where the loss is not finite, or refused because of what is not, in all
+    processes of the run; the checkpoint is then that of the steps before.
     """
-    if every < 1:
-        raise ValueError(f"every is {every}, expected 1 or more")
+    _check(every, rate)
     group = communicator if communicator is not None and communicator.size > 1 else None
     if checkpoint is not None:
-        parallel.together(group, partial(_resume, checkpoint, state), ValueError)
+        parallel.together(group, partial(_resume, checkpoint, state, frozen), ValueError)
     parallel.agree(group, _digests(state) if group else {})
     trained = _trained(state.net, frozen)
     compute = partial(_gradients, state, trained, draw, loss, ops, weight)
@@ -80,10 +79,19 @@ def train(
         if checkpoint is not None and (
             state.iteration % every == 0 or state.iteration == iterations
         ):
-            parallel.together(group, partial(_write, checkpoint, state, group), OSError)
+            parallel.together(group, partial(_write, checkpoint, state, frozen, group), OSError)
         if progress is not None:
             progress(state)
     return state
+
+
+def _check(every: int, rate: Any) -> None:
+    if every < 1:
+        raise ValueError(f"every is {every}, expected 1 or more")
+    if not callable(rate):
+        raise TypeError(
+            f"rate is {rate!r}, expected a function of the iteration: lambda i: {rate!r}"
+        )
 
 
 def _trained(net: Any, frozen: Collection[str]) -> dict[str, Array]:
@@ -103,9 +111,15 @@ def _gradients(
     """The loss of what is drawn next, its gradients, and what both count for."""
     tape = Tape(trained, ops)
     drawn = draw(state.rng)
-    value = loss(state.net, tape, drawn)
+    at = f"at iteration {state.iteration}"
+    try:
+        value = loss(state.net, tape, drawn)
+    except ValueError as error:  # boxes, for example, refuse deltas that are not finite
+        if where := _where(state, tape):
+            raise Diverged(f"there is no loss {at}: {error}{where}") from error
+        raise
     if not np.isfinite(float(value)):
-        raise Diverged(_where(state, tape, float(value)))
+        raise Diverged(f"the loss is {float(value)} {at}{_where(state, tape)}")
     return float(value), tape.gradients(value), 1.0 if weight is None else float(weight(drawn))
 
 
@@ -144,30 +158,31 @@ def _digests(state: State) -> dict[str, int]:
     }
 
 
-def _resume(path: str | Path, state: State) -> None:
+def _resume(path: str | Path, state: State, frozen: Collection[str]) -> None:
     """Load a checkpoint if there is one; what cannot be written later is said before training."""
     if not Path(path).resolve().parent.is_dir():
         raise ValueError(f"checkpoint is {path}, in a folder that is not there")
     if Path(path).exists():
-        load(path, state)
+        load(path, state, frozen)
 
 
-def _write(path: str | Path, state: State, group: parallel.Communicator | None) -> None:
+def _write(
+    path: str | Path, state: State, frozen: Collection[str], group: parallel.Communicator | None
+) -> None:
     if group is None or group.rank == 0:
-        save(path, state)
+        save(path, state, frozen)
 
 
-def _where(state: State, tape: Tape, value: float) -> str:
-    """The first call whose result is not finite, and the parameters that it takes."""
-    text = f"the loss is {value} at iteration {state.iteration}"
+def _where(state: State, tape: Tape) -> str:
+    """The first call whose result is not finite, and the parameters that it takes; else nothing."""
     names = {id(a): name for name, a in arrays(state.net).items()}
     for name, a in arrays(state.net).items():
         if not np.isfinite(a).all():
-            return f"{text}; {name} is not finite"
+            return f"; {name} is not finite"
     for record in tape.records:
         if not np.isfinite(record.result).all():
-            return f"{text}; the first result that is not finite is that of {_told(record, names)}"
-    return text
+            return f"; the first result that is not finite is that of {_told(record, names)}"
+    return ""
 
 
 def _told(record: Record, names: dict[int, str]) -> str:
@@ -175,13 +190,18 @@ def _told(record: Record, names: dict[int, str]) -> str:
     return f"{record.forward.__name__}{' with ' * bool(taken)}{', '.join(taken)}"
 
 
-def save(path: str | Path, state: State) -> None:
-    """Write a checkpoint: beside it, then in its place, so that a whole one is always there."""
+def save(path: str | Path, state: State, frozen: Collection[str] | None = None) -> None:
+    """Write a checkpoint: beside it, then in its place, so that a whole one is always there.
+
+    frozen  as of `train`, for `load` to compare; None: it is not written
+    """
     path = Path(path)
-    told = {
+    told: dict[str, Any] = {
         "rng": state.rng.bit_generator.state, "losses": [x.hex() for x in state.losses],
         "optimiser": type(state.optimiser).__name__,
     }  # fmt: skip
+    if frozen is not None:
+        told["frozen"] = sorted(_frozen(state.net, frozen))
     kept: dict[str, Any] = {f"net {name}": on_cpu(a) for name, a in arrays(state.net).items()}
     kept |= {f"state {name}": on_cpu(a) for name, a in state.optimiser.state.items()}
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -192,12 +212,24 @@ def save(path: str | Path, state: State) -> None:
     beside.replace(path)
 
 
-def load(path: str | Path, state: State) -> None:
-    """Put a state where its checkpoint was; ValueError for a file that is not of such a run."""
+def _frozen(net: Any, frozen: Collection[str]) -> set[str]:
+    """The names of the arrays that are not trained, those of frozen norms too."""
+    return arrays(net).keys() - _trained(net, frozen).keys()
+
+
+def load(path: str | Path, state: State, frozen: Collection[str] | None = None) -> None:
+    """Put a state where its checkpoint was; ValueError for a file that is not of such a run.
+
+    frozen  as of `train`: those of the checkpoint have to be the same, if it names them
+    """
     try:
-        with Path(path).open("rb") as opened, np.load(opened) as file:
-            kept = {name: file[name] for name in file.files}
-            told = json.loads(str(kept.pop("told")))
+        with Path(path).open("rb") as opened:
+            if not is_zipfile(opened):
+                raise ValueError("it is no zip file, as .npz files are")
+            opened.seek(0)
+            with np.load(opened) as file:
+                kept = {name: file[name] for name in file.files}
+        told = json.loads(str(kept.pop("told")))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is no checkpoint, or not a whole one: {error}") from None
     own = {f"net {name}": a for name, a in arrays(state.net).items()}
@@ -209,6 +241,8 @@ def load(path: str | Path, state: State) -> None:
     ):
         if kind != given:
             raise ValueError(f"{path} was written with {kind}, expected the same, not {given}")
+    if frozen is not None and "frozen" in told:
+        _same_frozen(path, set(told["frozen"]), _frozen(state.net, frozen))
     for name, a in own.items():
         a[...] = namespace(a).asarray(kept[name])
     own_place = namespace(next(iter(own.values()), np.zeros(0)))
@@ -219,6 +253,14 @@ def load(path: str | Path, state: State) -> None:
     )  # fmt: skip
     state.rng.bit_generator.state = told["rng"]
     state.losses[:] = map(float.fromhex, told["losses"])
+
+
+def _same_frozen(path: Any, kept: set[str], own: set[str]) -> None:
+    """The parameters that are frozen in a checkpoint and not here, or here and not there."""
+    apart = {"trained": kept - own, "frozen": own - kept}
+    told = [f"{how} now: {', '.join(sorted(names))}" for how, names in apart.items() if names]
+    if told:
+        raise ValueError(f"{path} was written with other parameters frozen; {'; '.join(told)}")
 
 
 def _same(path: Any, own: dict[str, Any], kept: dict[str, Any]) -> None:

@@ -52,14 +52,35 @@ class TwoStage:
     rpn: Rpn | None = None
     stride: int = PLAN.stride.value
 
+    def __post_init__(self) -> None:
+        if self.rpn is not None and self.rpn.anchors.stride != self.stride:
+            raise ValueError(
+                f"the anchors have stride {self.rpn.anchors.stride}, expected {self.stride}, that"
+                " of the maps"
+            )
+
     def __call__(self, tape: Tape, images: Array, rois: Array) -> tuple[Array, Array | None]:
         if not hasattr(rois, "shape"):
             raise TypeError(f"rois is of type {type(rois).__name__}, expected an array R 5")
         if rois.shape[1:] == (5,):  # else the operators refuse them
-            boxes.checked("boxes of rois", on_cpu(rois)[:, 1:], images_of(images).shape[2:])
-        top = self.maps(tape, images)[1]
-        scores, deltas = self.head(tape, top, namespace(images).asarray(rois, images.dtype))
+            rois = on_cpu(rois)
+            boxes.checked("boxes of rois", rois[:, 1:], images_of(images).shape[2:])
+        return self.judged(tape, self.maps(tape, images)[1], rois)
+
+    def judged(self, tape: Tape, top: Array, rois: Array) -> tuple[Array, Array | None]:
+        """The head's scores and deltas of rois R 5 in NumPy, whose x2 and y2 are exclusive."""
+        scores, deltas = self.head(tape, top, self.as_read(rois, top))
         return scores, deltas
+
+    def as_read(self, rois: Array, top: Array) -> Array:
+        """The rois as the RoI layers want them, where `top` is.
+
+        The authors' operator, bins="mxnet", takes x2 and y2 for the last pixels of a RoI.
+        """
+        layer = getattr(self.head, "pool", None) or getattr(self.head, "score", None)
+        if getattr(layer, "bins", None) == "mxnet" and rois.shape[1:] == (5,):
+            rois = rois - np.array([0, 0, 0, 1, 1])
+        return namespace(top).asarray(rois, top.dtype)
 
     def maps(self, tape: Tape, images: Array) -> tuple[Array, Array]:
         """The maps of res4 and on top of res5."""
@@ -106,7 +127,7 @@ def loss(
 
     batch      the RoIs are sampled from its proposals; if it has none, from those of the RPN
     proposing  options of `rpn.propose`, beside those of training
-    of_rpn     options of `rpn.rpn_loss`
+    of_rpn     options of `rpn.rpn_loss`; both are for a network with an RPN, and not used without
     options    of `sampled`
     """
     rng, size = np.random.default_rng(batch.seed), images_of(batch.images).shape[2:]
@@ -131,7 +152,7 @@ def roi_loss(net: TwoStage, tape: Tape, top: Array, drawn: Sampled) -> Array:
     Both are divided by the number of RoIs (Girshick 2015).
     """
     xp = namespace(top)
-    scores, deltas = net.head(tape, top, xp.asarray(drawn.rois, top.dtype))
+    scores, deltas = net.judged(tape, top, drawn.rois)
     of_classes = tape.softmax_loss(scores, xp.asarray(drawn.labels))
     if deltas is None:
         return of_classes
@@ -184,7 +205,7 @@ def _judged(
 ) -> list[Predicted]:
     """The head's answer for the proposals of each image."""
     rois = rois_of(proposals, size)
-    scores, deltas = net.head(tape, top, namespace(top).asarray(rois, top.dtype))
+    scores, deltas = net.judged(tape, top, rois)
     scores = probabilities(on_cpu(scores))
     deltas = np.zeros((len(rois), 4)) if deltas is None else on_cpu(deltas)
     sets = deltas.reshape(len(rois), deltas.shape[1] // 4, 4)

@@ -2,6 +2,7 @@
 
     voc.objects("Annotations/2007_000027.xml")           Objects: boxes and classes of an image
     voc.labels("SegmentationClass/2007_000032.png")      the class of each pixel, H W
+    voc.objects(path).truths()                           for rpn.Batch: without difficult ones
     cityscapes.labels("..._gtFine_labelIds.png")         the same, by the 19 ids of training
     coco.instances("instances_train2014.json").images    {id of an image: Objects}
 

@@ -83,9 +83,12 @@ def _box(entry: Entry, size: tuple[int, int], empty: str) -> list[float] | None:
         entry.fail(
             f"is {entry.value}", f"0 <= x <= x + w <= W = {W} and 0 <= y <= y + h <= H = {H}"
         )
-    if min(w, h) == 0:
-        return None
-    return [max(x, 0.0), max(y, 0.0), min(x + w, float(W)), min(y + h, float(H))]
+    box = [max(x, 0.0), max(y, 0.0), min(x + w, float(W)), min(y + h, float(H))]
+    if box[0] < box[2] and box[1] < box[3]:
+        return box
+    if empty == "refuse":
+        entry.fail(f"is {entry.value}", "some of it in the image (or empty='drop')")
+    return None
 
 
 def _objects(

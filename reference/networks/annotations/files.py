@@ -2,12 +2,17 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from xml.parsers import expat
 
 from numpy import ndarray as Array
+
+from ..anchors import Truths
+
+LARGEST = sys.float_info.max  # whole numbers of JSON may be larger; NaN is not smaller
 
 
 class Objects(NamedTuple):
@@ -25,6 +30,10 @@ class Objects(NamedTuple):
     boxes: Array
     labels: Array
     ignored: Array
+
+    def truths(self) -> Truths:
+        """What a `rpn.Batch` takes: boxes and classes, without those that are ignored."""
+        return Truths(self.boxes[~self.ignored], self.labels[~self.ignored])
 
 
 def read(path: str | Path, what: str) -> bytes:
@@ -88,7 +97,7 @@ class Entry:
         """As many finite numbers as there are names."""
         count, value = len(names.split()), self.value
         right = type(value) is list and len(value) == count
-        if not right or not all(type(v) in (int, float) and math.isfinite(v) for v in value):
+        if not right or not all(type(v) in (int, float) and abs(v) <= LARGEST for v in value):
             self.fail(f"is {_short(value)}", f"{count} finite numbers: {names}")
         return [float(v) for v in value]
 
@@ -113,7 +122,7 @@ def read_json(path: str | Path, what: str) -> Entry:
         return Entry(Path(path), json.loads(data))
     except json.JSONDecodeError as error:
         place, problem = f"line {error.lineno}, column {error.colno}", error.msg
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # bytes, or a number of 4301 digits
         place, problem = "its top", str(error)
     broken(path, f"at {place}: it is no JSON ({problem})", what)
 
@@ -180,6 +189,8 @@ def read_xml(path: str | Path, what: str) -> Element:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         line, problem = error.lineno, expat.errors.messages[error.code]
+    except LookupError as error:
+        line, problem = 1, str(error)  # an encoding that Python does not know
     else:
         return stack[0].children[0]
     broken(path, f"at line {line}: it is no XML ({problem})", what)

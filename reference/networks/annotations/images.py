@@ -47,9 +47,10 @@ def _content(path: str | Path) -> tuple[int, int, int, bytes]:
     """H, W, bits of a pixel, and the packed pixels."""
     parts = _chunks(path, read(path, WHAT))
     H, W, depth, colour, interlaced = _header(path, next(parts, (b"", b"")))
-    if colour not in (0, 3) or depth > 8:
+    if colour not in (0, 3) or depth not in (1, 2, 4, 8):
         kind = f"{COLOURS.get(colour, colour)} with {depth} bits"
-        _fail(path, f"its colours are {kind}", "greyscale or a palette, and up to 8 bits: indices")
+        rule = "greyscale or a palette, and up to 8 bits, 1, 2, 4 or 8: indices"
+        _fail(path, f"its colours are {kind}", rule)
     if interlaced:
         _fail(path, "it is interlaced", "an image that is not")
     return H, W, depth, b"".join(body for kind, body in parts if kind == b"IDAT")
@@ -60,8 +61,8 @@ def _header(path: str | Path, first: tuple[bytes, bytes]) -> tuple[int, int, int
     if kind != b"IHDR" or len(body) != 13:
         _fail(path, f"it begins with a chunk {kind.decode('latin1')!r}", "'IHDR', of 13 bytes")
     W, H, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
-    if min(H, W) < 1:
-        _fail(path, f"its size is {H} x {W}", "one pixel or more")
+    if min(H, W) < 1 or max(H, W) >= 2**31:
+        _fail(path, f"its size is {H} x {W}", "sides of 1 to 2^31 - 1 pixels")
     return H, W, depth, colour, interlaced
 
 
