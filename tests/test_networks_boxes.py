@@ -69,6 +69,9 @@ def test_suppress_by_hand():
     assert suppress(given, scores, 0.6).tolist() == [1, 2, 3, 4]
     assert suppress(given, scores, 1.0).tolist() == [1, 0, 2, 3, 4]
     assert suppress(given, -scores).tolist() == [4, 3, 0]
+    for wrong in (np.nan, 2, -0.1):
+        with pytest.raises(ValueError, match=f"threshold is {wrong}, expected 0 to 1"):
+            suppress(given, scores, wrong)
     assert suppress(given, np.ones(5)).tolist() == [0, 3, 4]  # of equal ones the first
     # at 0.3, 3 overlaps 2 by more, but 2 was suppressed itself
     assert metrics.overlaps(given[2:3], given[3:4]).item() == 7 / 13

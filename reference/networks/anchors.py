@@ -117,7 +117,8 @@ def assign_anchors(
 
     An anchor is of the object that it overlaps most, if by `positive` or more; else of the objects
     for which no anchor is better, if there are any; else background below `negative`.
-    border  how many pixels an anchor may reach beyond the image; None: any
+    border  how many pixels an anchor may reach beyond the image; None: any. In an image smaller
+            than all anchors none counts with 0, and an RPN learns nothing of it (Ren et al. 2015)
     Returns labels R, the kinds, 0 for background and -1 for those that do not count: between the
     thresholds, or beyond the border; targets R 4, from `boxes.encode`; objects R, rows or -1.
     """

@@ -142,6 +142,8 @@ def suppress(
     threshold; of equal scores, the first row comes first. most: it ends with so many
     """
     Call(boxes=boxes, scores=scores).check_shape("scores", "R,", (len(boxes),))
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}, expected 0 to 1: an overlap")
     if not np.isfinite(scores).all():
         row = np.flatnonzero(~np.isfinite(scores))[0]
         raise ValueError(f"scores[{row}] is {scores[row]}, expected finite numbers")
