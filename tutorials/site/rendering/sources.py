@@ -30,8 +30,8 @@ def parts(path):
     if path.suffix == ".py":
         begins = [(line, name) for line, name in _python(text)]
     elif path.suffix in (".cu", ".cuh"):
-        numbered = enumerate(lines, 1)
-        begins = [(i, _cuda_name(line)) for i, line in numbered if CUDA_BEGINS.match(line)]
+        starts = [i for i, line in enumerate(lines) if CUDA_BEGINS.match(line)]
+        begins = [(i + 1, _cuda_name(" ".join(lines[i : i + 2]))) for i in starts]
     else:
         begins = []
     begins = [(_with_comment(lines, line), name) for line, name in begins]
@@ -53,10 +53,10 @@ def _python(text):
             yield min(n.lineno for n in (node, *node.decorator_list)), node.name
 
 
-def _cuda_name(line):
+def _cuda_name(text):
     """The word before the first bracket, or the last one: of a function, struct or typedef."""
-    head = re.split(r"[({]", line.removesuffix(";"))[0]
-    head = line.removesuffix(";") if line.startswith("typedef") else head
+    text = re.sub(r"__launch_bounds__\([^)]*\)", "", text)
+    head = re.split(r";" if text.startswith("typedef") else r"[({;]", text)[0]
     return re.findall(r"\w+", head)[-1]
 
 
