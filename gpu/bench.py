@@ -238,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen is None or not any(
         map(bench_contestants.is_ours, bench_contestants.is_running(found))
     ):
-        print(f"nothing to measure: no GPU backend can run here. {registry.INSTALL}")
+        print(f"nothing to measure: no GPU backend can run here. {registry.INSTALL_ANY}")
         return 1
     return measure(options, chosen, found)
 

@@ -95,6 +95,8 @@ def to_onnx(
     Returns the onnx.ModelProto. Raises TypeError or ValueError for what no DeformConv computes.
     """
     _check_opset(opset)
+    if not isinstance(path, str | os.PathLike | None):
+        raise TypeError(f"path is {path!r}, expected a path or None; opset is a keyword: opset=22")
     if not isinstance(mask, bool):
         raise TypeError(f"mask is {mask!r}, expected True or False")
     main = _layer("layer", layer, "DeformConv2d", LAYERS)
@@ -152,7 +154,8 @@ def _model(main: Layer, branch: Layer | None, G: int, mask: bool, opset: int) ->
 
 def _layer(name: str, layer: Any, kind: str, expected: str) -> Layer:
     """What a layer of any library is made of, by the names that they share."""
-    if not any(base.__name__ == kind for base in type(layer).__mro__):
+    names = [base.__name__ for base in type(layer).__mro__]
+    if kind not in names or (kind != "DeformConv2d" and "DeformConv2d" in names):
         raise TypeError(f"{name} is of type {type(layer).__name__}, expected {expected}")
     if getattr(layer, "padding_mode", "zeros") != "zeros":
         raise ValueError(f"{name} has padding_mode {layer.padding_mode!r}, expected 'zeros'")
@@ -184,9 +187,13 @@ def _check_rules(layer: Any) -> None:
         )
 
 
+def _check_int(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {value!r}, expected an int")
+
+
 def _check_opset(opset: Any) -> None:
-    if isinstance(opset, bool) or not isinstance(opset, int | np.integer):
-        raise TypeError(f"opset is {opset!r}, expected an int")
+    _check_int("opset", opset)
     newest = onnx.defs.onnx_opset_version()
     if opset < FIRST:
         raise ValueError(f"opset is {opset}, which has no DeformConv, expected {FIRST} or more")
@@ -200,13 +207,14 @@ def _checked(main: Layer, branch: Layer | None, offset_groups: Any, mask: bool) 
     """G, by the checks of `reference` on the smallest map; any other size follows."""
     layers = [main] if branch is None else [main, branch]
     H, W = (
-        max(each.dilation[axis] * (each.weight.shape[2 + axis] - 1) + 1 for each in layers)
+        max(each.dilation[axis] * max(each.weight.shape[2 + axis] - 1, 0) + 1 for each in layers)
         for axis in (0, 1)
     )
     x = checks.Described((1, main.channels, H, W), main.weight.dtype)
     weight, bias = map(_described, main[:2])
     output = checks.check_conv2d(x, weight, bias, **main.settings).output
     asked = 1 if offset_groups is None else offset_groups
+    _check_int("offset_groups", asked)
     G = geometry.pair("offset_groups", asked, at_least=1)[0]
     offset = checks.Described((1, 2 * G * main.taps, *output), x.dtype)
     if branch is not None:

@@ -107,9 +107,11 @@ PRECISIONS = ("exact", "tf32")
 INSTALL = (
     "In a checkout, install with pip install '.[gpu]' for CUDA 13, or"
     " pip install '.[gpu-cuda12]' for CUDA 12, on a machine with an NVIDIA GPU"
-    " and its driver; or install numba-cuda alone and set NUMBA_ENABLE_CUDASIM=1 before Python"
-    " starts, to run the Numba kernels,"
-    " slowly, in a simulator on the CPU"
+    " and its driver"
+)
+INSTALL_ANY = (
+    f"{INSTALL}; or install numba-cuda alone and set NUMBA_ENABLE_CUDASIM=1 before Python starts,"
+    " to run the Numba kernels, slowly, in a simulator on the CPU"
 )
 
 
@@ -145,14 +147,16 @@ def choose(choice: Choice, operator: str) -> tuple[Backend, Version]:
     name = _first_usable(choice, operator) if choice.backend is None else choice.backend
     backend = BACKENDS[name]
     if (reason := backend.missing()) is not None:
-        raise RuntimeError(f"the backend {name!r} cannot run: {reason}. {INSTALL}")
+        raise RuntimeError(f"the backend {name!r} cannot run: {reason}. {INSTALL_ANY}")
     offered = _offered(name, operator)
     if not offered:
         raise _not_offered(name, operator)
     if choice.version is not None and choice.version not in offered:
-        raise ValueError(
-            f"version is {choice.version!r}, expected {either(offered)} for {operator} of {name!r}"
-        )
+        said = f"version is {choice.version!r}, expected {either(offered)}"
+        said += f" for {operator} of {name!r}"
+        others = (n for n in BACKENDS if n != name and choice.backend is None)
+        absent = [f"; {n!r} cannot run: {why}" for n in others if (why := BACKENDS[n].missing())]
+        raise ValueError(said + "".join(absent))
     allowed = _allowed(choice, name, operator)
     can = {v: a for v, a in allowed.items() if a.lacks(choice, of_chance=False) is None}
     if not can:
@@ -196,7 +200,7 @@ def _not_offered(name: str, operator: str) -> Exception:
         return ValueError(said)
     why = "; ".join(filter(None, reasons.values()))
     said = f"the backend {name!r} has no {operator}, and no other can run: {why}"
-    return RuntimeError(f"{said}. {INSTALL}")
+    return RuntimeError(f"{said}. {INSTALL_ANY}")
 
 
 def _names_one(name: Any, registered: dict[str, Any]) -> bool:
@@ -219,7 +223,7 @@ def _first_usable(choice: Choice, operator: str) -> str:
     usable = [name for name in order if reasons[name] is None]
     if not usable:
         why = "; ".join(map(str, reasons.values()))
-        raise RuntimeError(f"no GPU backend can run: {why}. {INSTALL}")
+        raise RuntimeError(f"no GPU backend can run: {why}. {INSTALL_ANY}")
     if choice.version is not None:
         usable = [n for n in usable if choice.version in _offered(n, operator)] or usable
     able = [

@@ -1,8 +1,10 @@
 """Measures which version is the faster one on this GPU: python -m deformable_convnets.gpu.tune.
 
-Each version must equal the reference bit for bit on small exact problems; one that does not has no
-part. Then the layers of `bench` and a few smaller ones, forward and all gradients, in every
-precision: the median of a call, versions by turns. The table is written after every case, to the
+Each version must equal the reference bit for bit on small exact problems in float32; one that does
+not has no part. Then the layers of `bench` and a few smaller ones, forward and all gradients, in
+every precision: the median of a call, versions by turns. Tiles, and so kernels, depend on the layer
+and the precision: before a case is timed, v3 must equal v2 bit for bit on an exact problem of that
+layer in that precision, or it has no time there. The table is written after every case, to the
 folder `choices` of the cache, where every later process finds it by the device's name.
 
     --output PATH   another folder, or a file that ends in .json
@@ -13,9 +15,11 @@ folder `choices` of the cache, where every later process finds it by the device'
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from . import (
     bench_arrays,
@@ -42,13 +46,15 @@ SMALLER = [
 ]
 SHAPES = [*bench_cases.SHAPES, *SMALLER]
 Versions = dict[str, Contestant]
+problem = lru_cache(maxsize=2)(bench_cases.problem)  # of a layer: its own, and the exact one
 
 
 def versions() -> Versions:
     """The staged and the fused version, by name; RuntimeError where none can run."""
     missing = registry.BACKENDS[BACKEND].missing()
     if missing is not None:
-        raise RuntimeError(f"nothing to measure: {missing}. {registry.INSTALL}")
+        said = f"nothing to measure: {missing}. {registry.INSTALL}."
+        raise RuntimeError(f"{said} Until then every call takes {STAGED!r}")
     found = bench_contestants.is_running(bench_contestants.of_backends(quick=True))
     return {name: found[f"{BACKEND} {name}"] for name in (STAGED, FUSED)}
 
@@ -83,22 +89,42 @@ def task_of(case: Case) -> Task:
     return Task(OPERATOR[case.part], case.precision, at.C, at.C, at.N * at.H * at.W)
 
 
+def agree(case: Case, dtype: Any, given: Versions) -> None:
+    """RuntimeError where the versions differ on an exact problem of a case's layer.
+
+    Its sums are exact in every precision, in any order; each result is rounded once.
+    """
+    exact = case._replace(exact=True)
+    host = bench_arrays.cast(problem(case.shape, exact=True), dtype)
+    found = []
+    for name in (STAGED, FUSED):
+        arrays = {n: given[name].arrays.take(a) for n, a in host.items()}
+        results = given[name].prepare(exact, arrays)()
+        found.append({n: bench_arrays.values(a) for n, a in results.items()})
+    for result, a in found[0].items():
+        if not np.array_equal(a, found[1][result]):
+            raise RuntimeError(f"{result} differs from that of {STAGED} on an exact problem")
+
+
 def measured(
     at: Clock, given: Versions, where: list[Case], limits: bench_measure.Limits
 ) -> Iterator[Entry]:
     """An entry for each case that a version can run; prints what each took."""
     for case in where:
-        host = bench_cases.problem(case.shape)
+        host = problem(case.shape)
         dtype = bench_cases.dtype(case.precision)
 
-        def enter(candidate: Contestant, case: Case = case, host: Any = host, dtype: Any = dtype
+        def enter(name: str, case: Case = case, host: Any = host, dtype: Any = dtype
                   ) -> bench_measure.Entrant:  # fmt: skip
+            if name == FUSED and STAGED in given:
+                agree(case, dtype, given)
+            candidate = given[name]
             arrays = candidate.arrays
             taken = {name: arrays.take(a) for name, a in bench_arrays.cast(host, dtype).items()}
             return bench_measure.Entrant(candidate.prepare(case, taken), arrays.workspace)
 
         entrants: dict[str, Callable[[], bench_measure.Entrant]] = {
-            name: partial(enter, c) for name, c in given.items() if c.lacks(case) is None
+            name: partial(enter, name) for name, c in given.items() if c.lacks(case) is None
         }
         rows = bench_measure.race(at, entrants, limits)
         said = [f"{n} {r.get('failed') or format(r['median_ms'], '.3f')}" for n, r in rows.items()]
@@ -139,10 +165,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m deformable_convnets.gpu.tune")
-    parser.add_argument("--output", type=Path, help="a folder, or a file that ends in .json")
+    parser = argparse.ArgumentParser(
+        prog="python -m deformable_convnets.gpu.tune",
+        description="Measures which version of the convolutions is the faster one on this GPU.",
+    )
+    where = f"a folder, or a file that ends in .json; calls read {choices.own_folder()}"
+    parser.add_argument("--output", type=Path, help=where)
     parser.add_argument("--quick", action="store_true", help="two layers")
-    parser.add_argument("--repeats", type=_positive, default=20, help="rounds of a case")
+    parser.add_argument("--repeats", type=_positive, default=20, help="rounds of a case, 20")
     return parser.parse_args(arguments)
 
 

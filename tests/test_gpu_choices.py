@@ -5,6 +5,7 @@ What calls make of it is in test_gpu_dispatch, what is measured in test_gpu_tune
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,8 @@ SPOILT = {
     "a name more": ({"speed": 3}, "entry 1: it has ['C', 'O', 'milliseconds', 'operator'"),
     "no operator": ({"operator": "conv"}, "entry 1: operator is 'conv', expected one of deform"),
     "no precision": ({"precision": "int8"}, "entry 1: precision is 'int8', expected one of"),
-    "no channels": ({"C": 0}, "entry 1: C is 0, expected a whole number, 1 or more"),
+    "no channels": ({"C": 0}, "entry 1: C is 0, expected a whole number, 1 to"),
+    "channels without end": ({"C": 10**400}, "expected a whole number, 1 to 9007199254740992"),
     "half a channel": ({"O": 1.5}, "entry 1: O is 1.5, expected a whole number"),
     "true pixels": ({"pixels": True}, "entry 1: pixels is True, expected a whole number"),
     "no times": ({"milliseconds": {}}, "entry 1: milliseconds is {}, expected a time for each"),
@@ -122,8 +124,8 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_a_spoilt_table_is_refused(folders, name):
-    """One line that names the file and the entry, and says how to be rid of it."""
+def test_a_spoilt_table_is_refused(folders, name, caplog):
+    """One line that names the file and the entry, and says how to be rid of it; calls go on."""
     change, message = SPOILT[name]
     path = put(folders / "packaged", Entry(NARROW, times(1, 2)), Entry(WIDE, times(1, 2)))
     data = json.loads(path.read_text())
@@ -133,11 +135,29 @@ def test_a_spoilt_table_is_refused(folders, name):
         data = change(data)
     path.write_text(data if isinstance(data, str) else json.dumps(data))
     with pytest.raises(ValueError, match="delete it, or measure it again: python -m") as error:
-        choices.choose(WIDE, H100)
+        choices.table_of(H100.name)
     said = str(error.value)
     assert str(path) in said
     assert message in said
     assert "\n" not in said
+    assert choices.origin(H100.name) == "spoilt"
+    for task in (WIDE, NARROW, WIDE):
+        assert choices.choose(task, H100) == STAGED
+    assert caplog.messages == [f"v2 is taken on NVIDIA H100: {said}"]
+
+
+def test_a_folder_that_may_not_be_searched_has_no_table(folders, monkeypatch):
+    put(folders / "packaged", Entry(WIDE, times(2, 1)))
+    stat = os.stat
+
+    def refuses(path, **options):
+        if str(path).startswith(str(folders / "own")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuses)
+    assert choices.choose(WIDE, H100) == FUSED
+    assert choices.origin(H100.name) == "packaged"
 
 
 def test_what_cannot_be_read_is_not_written(tmp_path):

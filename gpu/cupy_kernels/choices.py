@@ -7,8 +7,9 @@ A table is a JSON file for one device. `python -m deformable_convnets.gpu.tune` 
 
 The packaged tables lie in gpu/choices, the user's own in the folder `choices` of the cache (see
 `compiler`); the user's takes the place of the packaged one. A call takes the version that was the
-fastest in the entry nearest to it. A device without a table takes
-the staged version: the fused kernels have not run on a GPU so far.
+fastest in the entry nearest to it. A device without a table, or whose table is spoilt, takes the
+staged version: the fused kernels have not run on a GPU so far. A spoilt table is named in a warning
+and ends no call, since no result depends on it.
 """
 
 import json
@@ -28,6 +29,7 @@ STAGED, FUSED = "v2", "v3"
 OPERATORS = ("deform_conv2d", "deform_conv2d_backward")
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 PACKAGED = Path(__file__).parents[1] / "choices"
+LARGEST = 2**53  # of channels and pixels, so that ratios of them are floats
 ABOUT = ("device", "driver", "versions", "commit", "date")
 AGAIN = "delete it, or measure it again: python -m deformable_convnets.gpu.tune"
 Data = dict[str, Any]
@@ -66,10 +68,10 @@ class Table(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def choose(task: Task, machine: Machine | None) -> str:
-    """The version that a task is to be run by; ValueError where the device's table is spoilt."""
+    """The version that a task is to be run by."""
     if machine is None:
         return STAGED
-    table = table_of(machine.name)
+    table = _usable(machine.name)
     near = None if table is None else nearest(table.entries, task)
     if table is None or near is None:
         LOGGER.debug("%s: %s; nothing measured on %s", task, STAGED, machine.name)
@@ -105,11 +107,14 @@ def own_folder() -> Path:
 
 @cache
 def table_of(device: str) -> Table | None:
-    """The table of a device: the packaged one, or the user's in its place; None without one."""
+    """The table of a device: the packaged one, or the user's in its place; None without one.
+
+    ValueError where it is spoilt. A folder that may not be searched has none.
+    """
     found = None
     for folder in (PACKAGED, own_folder()):
         path = folder / f"{slug(device)}.json"
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file raises PermissionError
             continue
         found = read(path)
         if found.device != device:
@@ -120,9 +125,22 @@ def table_of(device: str) -> Table | None:
     return found
 
 
+@cache
+def _usable(device: str) -> Table | None:
+    """The table of a device; None, and a warning, where it is spoilt."""
+    try:
+        return table_of(device)
+    except ValueError as error:
+        LOGGER.warning("%s is taken on %s: %s", STAGED, device, error)
+        return None
+
+
 def origin(device: str) -> str:
-    """What decides on a device: its "packaged" table, the user's "own" one, or "none"."""
-    table = table_of(device)
+    """What decides on a device: its "packaged" table, the "own" one, a "spoilt" one, or "none"."""
+    try:
+        table = table_of(device)
+    except ValueError:
+        return "spoilt"
     if table is None:
         return "none"
     return "packaged" if table.path.parent == PACKAGED else "own"
@@ -131,6 +149,7 @@ def origin(device: str) -> str:
 def forget() -> None:
     """Reads the tables anew."""
     table_of.cache_clear()
+    _usable.cache_clear()
     choose.cache_clear()
 
 
@@ -195,8 +214,8 @@ def _entry(row: Any) -> Entry:
         if row[name] not in allowed:
             raise _Spoilt(f"{name} is {_short(row[name])}, expected one of {', '.join(allowed)}")
     for name in ("C", "O", "pixels"):
-        if type(row[name]) is not int or row[name] < 1:
-            raise _Spoilt(f"{name} is {_short(row[name])}, expected a whole number, 1 or more")
+        if type(row[name]) is not int or not 1 <= row[name] <= LARGEST:
+            raise _Spoilt(f"{name} is {_short(row[name])}, expected a whole number, 1 to {LARGEST}")
     times = row["milliseconds"]
     if not isinstance(times, dict) or not times:
         raise _Spoilt(f"milliseconds is {_short(times)}, expected a time for each version")

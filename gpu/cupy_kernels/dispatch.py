@@ -1,7 +1,8 @@
 """The operators that have a staged (v2) and a fused form (v3): v3, which chooses between them.
 
 version="v3"   the fused kernels, where the shape and the dtype fit them
-version=None   the faster of both, as `choices` knows it from the device and the shape
+version=None   the faster of both, as `choices` knows it from the device and the shape; a plain
+               convolution that is one product (`pointwise`) is left to cuBLAS, as none is measured
 
 `fused` and `fused_backward` give what does not fit them to the staged kernels by themselves. The
 results of both forms are the same within the precision that is asked for.
@@ -14,7 +15,7 @@ from typing import Any
 from deformable_convnets.reference.geometry import Geometry
 
 from ..registry import Version
-from . import choices, cuda_program, fused, fused_backward
+from . import choices, cuda_program, fused, fused_backward, pointwise
 from .choices import FUSED, Machine, Task
 
 TAKES = cuda_program.TAKES | {"version"}
@@ -62,6 +63,8 @@ def conv2d(
     precision: str = "exact", version: str | None = None, **options: Any,
 ) -> Any:  # fmt: skip
     """Equation (1); the choice is that of a deformable one of this shape."""
+    if version is None and pointwise.fits(x, geometry):
+        version = choices.STAGED
     task = task_of("deform_conv2d", x, weight, geometry, precision)
     run = fused if _is_fused(task, machine, version) else cuda_program
     return run.conv2d(device, x, weight, bias, geometry=geometry, precision=precision, **options)

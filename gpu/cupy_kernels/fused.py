@@ -25,6 +25,7 @@ from deformable_convnets.reference.geometry import Geometry
 
 from . import deform_conv, layout, tiles
 from .build import Build
+from .choices import LOGGER
 from .deform_conv import WORKSPACE, Convolution
 from .tiles import Plan
 
@@ -45,6 +46,8 @@ def deform_conv2d(device: Any, x: Any, offset: Any, weight: Any, bias: Any, mask
     limit = WORKSPACE if workspace_limit is None else workspace_limit
     of = plan(device, x, offset, weight, geometry, precision, limit)
     if of is None:
+        LOGGER.debug("deform_conv2d of x %s, weight %s, %s: v2; v3's tiles do not fit", x.shape,
+                     weight.shape, x.dtype)  # fmt: skip
         call = Convolution(device, x, offset, weight, mask, **how)
         return call.forward(bias, workspace_limit)
     return Fused(Convolution(device, x, offset, None, mask, **how), weight, of).forward(bias)

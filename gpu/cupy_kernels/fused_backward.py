@@ -16,6 +16,7 @@ import numpy as np
 
 from . import layout
 from .build import Build
+from .choices import LOGGER
 from .deform_conv import BACKWARD_WORKSPACE, Chunk, Convolution
 from .deform_conv_backward import Backward, as_weight
 
@@ -68,6 +69,7 @@ def deform_conv2d_backward(
     call = Convolution(device, x, offset, weight, mask, geometry=geometry, border=border,
                        side=side, precision=precision)  # fmt: skip
     if not fits(call):
+        LOGGER.debug("deform_conv2d_backward of x %s, %s: v2; v3 does not fit", x.shape, x.dtype)
         return Backward(call, grad_output, weight, wrt, deterministic).run(workspace_limit)
     rest, grads = tuple(name for name in wrt if name != "weight"), {}
     if rest:

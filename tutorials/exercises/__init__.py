@@ -129,6 +129,8 @@ def hint(name: str) -> None:
     exercise = EXERCISES[name]
     exercise.hinted = min(exercise.hinted + 1, len(exercise.hints))
     print(f"Hint {exercise.hinted} of {len(exercise.hints)}: {exercise.hints[exercise.hinted - 1]}")
+    if exercise.hinted == len(exercise.hints):
+        print(f"That was the last one. A solution: exercises.solution({name!r})")
 
 
 def solution(name: str) -> None:
