@@ -6,7 +6,8 @@
 
 N, H and W stay open. No kernel of ours is in the model: what runs it, such as ONNX Runtime, has its
 own: 1.32 runs it on the CPU in float16 and float32, and without a branch in float64. DeformConv
-has our order of offsets and the border of (3) and (4), "zero"; in 16 bits offsets have 16 too.
+has our order of offsets and the border of (3) and (4), "zero"; in 16 bits offsets have 16 too. At
+infinite offsets it reads 0, as `reference` does, and at those that are NaN as well.
 Importing this module imports the package onnx, of the extra `onnx`; that of `gpu` does not.
 """
 

@@ -107,6 +107,8 @@ def test_the_page_can_fail(section, monkeypatch):
         ("11", "agree(lambda a: scored(x, a), offset, grads.offset)",
          "agree(lambda a: scored(x, a), offset, grads.offset / 2)"),
         ("12", '"bins": "mxnet"', '"bins": "align"'),  # whose first point is inside
+        ("14", "a, weight)).sum(), offset, grads.offset)",
+         "a, weight)).sum(), offset, grads.offset[:, ::-1])"),  # dx of the last tap first
     ],
 )  # fmt: skip
 def test_a_claim_that_is_false_is_seen(section, right, wrong):

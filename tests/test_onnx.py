@@ -236,6 +236,20 @@ def test_onnx_itself_agrees():
     assert error(found, expected) <= 1e-12
 
 
+def test_points_that_are_not_finite():
+    """Infinite ones read 0, as in the reference; NaN does too, in ONNX Runtime alone."""
+    p = problems.make("base", shapes.SHAPES[0], 0).cast("float32")
+    settings = {"offset_groups": p.shape.G, "mask": p.mask is not None}
+    model, mask = to_onnx(layer_of(p), **settings), {} if p.mask is None else {"mask": p.mask}
+    for value in (np.inf, -np.inf, np.nan):
+        offset = np.full_like(p.offset, value)
+        found = run(model, {"x": p.x, "offset": offset} | mask)
+        bias = 0 if p.bias is None else p.bias.reshape(1, -1, 1, 1)
+        assert (found == np.zeros_like(found) + bias).all()
+        expected = reference.deform_conv2d(p.x, offset, p.weight, p.bias, **mask, **p.options)
+        assert np.isnan(expected).all() if np.isnan(value) else (found == expected).all()
+
+
 def test_is_written(tmp_path):
     layer, _ = figure_2(shapes.SHAPES[0], 0, "float32")
     model = to_onnx(layer, tmp_path / "layer.onnx")

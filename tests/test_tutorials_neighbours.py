@@ -49,6 +49,15 @@ def test_the_envelope_of_any_row(values, a):
     assert (np.diff(q) >= 0).all()  # parabolas of one width take turns once
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16])
+def test_pixels_of_any_type(dtype):
+    """Differences of bytes would wrap around, and the costs of halves be lost."""
+    f = np.array([[3, 200, 5, 0, 90], [90, 0, 5, 200, 3]], dtype)
+    exact = f.astype(float)
+    assert np.array_equal(neighbours.distance_transform(f, 9)[0], brute_force(exact, 9))
+    assert np.array_equal(neighbours.envelope(f[0], [9.0]), neighbours.envelope(exact[0], 9))
+
+
 FAULTS = {  # what is put in place of what
     "nothing is overtaken": ("if begins > start[-1]:", "if True:"),
     "the last is kept": ("while highest:", "if highest:"),
@@ -56,7 +65,7 @@ FAULTS = {  # what is put in place of what
     "half the difference": ("/ (2 * a * (q - v))", "/ (4 * a * (q - v))"),
     "a minimum": ("- (f[q] - f[v]) /", "+ (f[q] - f[v]) /"),
     "one place to the left": ('side="right") - 1', 'side="left") - 1 * (np.arange(len(f)) > 0)'),
-    "the costs exchanged": ("a_y, a_x = np", "a_x, a_y = np"),
+    "the costs exchanged": ("f, (a_y, a_x)", "f, (a_x, a_y)"),
     "a cost forgotten": (" - a_x * (x - q_x) ** 2", ""),
     "not squared": ("a_y * (y - q_y) ** 2", "a_y * np.abs(y - q_y)"),
     "q of another column": ("q_y[y, q_x], q_x]", "q_y, q_x]"),

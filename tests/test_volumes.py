@@ -221,6 +221,21 @@ def test_bad_input_gets_one_clear_line(entry, change, words):
     assert f"{name if name in arrays else 'x'} {size}" in told
 
 
+def test_float16_is_computed_in_float32():
+    """Of (1) and (2): the sums are rounded once. Ordinary numbers, so that it would show."""
+    rng = np.random.default_rng(0)
+    sizes = {"x": (2, 16, 3, 5, 5), "weight": (4, 16, 2, 3, 3), "grad": (2, 4, 2, 3, 3)}
+    half = {name: rng.normal(size=size).astype("e") for name, size in sizes.items()}
+    single = {name: a.astype("f") for name, a in half.items()}
+    for name, field in (("conv3d", ()), ("deform_conv3d", (np.zeros((2, 54, 2, 3, 3), "f"),))):
+        forward, backward = getattr(reference, name), getattr(reference, f"{name}_backward")
+        found, expected = (forward(a["x"], *field, a["weight"]) for a in (half, single))
+        assert (found == expected.astype("e")).all()
+        grads, right = (backward(a["grad"], a["x"], *field, a["weight"]) for a in (half, single))
+        for one in ("x", "weight"):
+            assert (getattr(grads, one) == getattr(right, one).astype("e")).all()
+
+
 def test_conv3d_tells_it_too():
     x, weight = CALL["x"], CALL["weight"]
     with pytest.raises(ValueError, match="x has 4 dimensions, expected 5: N C D H W"):

@@ -16,7 +16,7 @@ def envelope(f, a):
     Each q is a parabola that opens downwards; the highest ones form the envelope. As all have one
     width, a parabola overtakes one to its left once, and stays above it. Of equal ones, any.
     """
-    _checked(f, 1, a)
+    f, (a,) = _checked(f, 1, a)
     highest, start = [], []  # the parabolas of the envelope, and the place where each begins
     for q in range(len(f)):
         while highest:
@@ -38,8 +38,7 @@ def distance_transform(f, a):
     a  the cost of a displacement of one pixel, or (a_y, a_x)
     Returns D, H W, and q, H W 2: the (y, x) whose value, less its cost, is D there.
     """
-    _checked(f, 2, a)
-    a_y, a_x = np.broadcast_to(a, 2)
+    f, (a_y, a_x) = _checked(f, 2, a)
     y, x = np.indices(f.shape)
     q_y = np.stack([envelope(column, a_y) for column in f.T], axis=1)
     f = f[q_y, x] - a_y * (y - q_y) ** 2
@@ -48,6 +47,7 @@ def distance_transform(f, a):
 
 
 def _checked(f, dimensions, a):
+    """f in float64, as differences of bytes would wrap around, and a cost for each axis."""
     if np.ndim(f) != dimensions or np.size(f) == 0:
         raise ValueError(f"f has shape {np.shape(f)}, expected {dimensions} axes, none empty")
     if not np.isfinite(f).all():
@@ -56,3 +56,4 @@ def _checked(f, dimensions, a):
     if len(costs) not in (1, dimensions) or not (np.isfinite(costs) & (costs > 0)).all():
         one_for_each = ", or one for y and one for x" * (dimensions == 2)
         raise ValueError(f"a is {a}, expected a cost above 0{one_for_each}")
+    return np.asarray(f, float), np.broadcast_to(costs, dimensions).astype(float)

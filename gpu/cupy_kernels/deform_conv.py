@@ -115,7 +115,7 @@ class Convolution:
     def forward_bytes(self) -> tuple[int, int, int]:
         """What is needed once, per image and per pixel."""
         T, A, points = self.x.dtype.itemsize, self.build.arithmetic.itemsize, self.fields
-        image = 0 if layout.is_rows(self.x) else self.C * self.H * self.W * T
+        image = 0 if layout.is_read_as_it_is(self.device, self.x) else self.C * self.H * self.W * T
         pixel = self.K * self.C * T + self.O * A + points * (4 * A + 2 * self.build.index_bytes)
         return self.O * self.I * self.K * T, image, pixel
 

@@ -72,7 +72,7 @@ def plan(device: Any, x: Any, offset: Any, weight: Any, geometry: Geometry, prec
     task = tiles.Task(
         itemsize=dtype.itemsize, operands=operands(dtype, precision), N=N, S=S, I=I,
         O=O // at.groups, K=K, groups=at.groups, per_offset_group=C // at.offset_groups,
-        image_bytes=0 if layout.is_rows(x) else C * H * W * dtype.itemsize,
+        image_bytes=0 if layout.is_read_as_it_is(device, x) else C * H * W * dtype.itemsize,
     )  # fmt: skip
     return tiles.plan(device, task, limit)
 

@@ -21,6 +21,11 @@ def is_rows(a: Any) -> bool:
     return bool(_channels_last(a).flags.c_contiguous)
 
 
+def is_read_as_it_is(device: Any, a: Any) -> bool:
+    """Whether kernels can read it as rows without a copy: their loads are of 16 bytes."""
+    return is_rows(a) and device.address(a) % 16 == 0
+
+
 def turnable(device: Any, planes: Any) -> Any:
     """The array itself if it is C-ordered or channels last, else a copy."""
     return planes if is_rows(planes) else device.packed(planes)
@@ -38,7 +43,7 @@ def rows_of(device: Any, planes: Any, build: Build, first: int, count: int, grou
             wide: bool = False) -> Any:  # fmt: skip
     """`count` rows from `first` on; `wide`: as numbers of the dtype of the sums."""
     C, wide = planes.shape[1], wide and planes.dtype != build.arithmetic
-    if groups == 1 and is_rows(planes) and not wide and device.address(planes) % 16 == 0:
+    if groups == 1 and not wide and is_read_as_it_is(device, planes):
         return _channels_last(planes).reshape(-1, C)[first : first + count]
     planes, kernel = device.packed(planes), "to_wide_rows" if wide else "to_rows"
     result = device.empty((count, C), build.arithmetic if wide else planes.dtype)

@@ -229,6 +229,26 @@ def test_the_way_to_a_gpu(name, monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("choice", [{"backend": "numba"}, {"version": "v1"}, {}], ids=str)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_named_backend_or_version_calls_gpu(choice, compiled, monkeypatch):
+    """For arrays of the CPU too, with what was named; without, `reference` is called."""
+    case, got = whole("conv2d", "float64"), []
+
+    def spy(**arguments):
+        chosen = {n: arguments.pop(n) for n in operators.CHOICE}
+        got.append({n: value for n, value in chosen.items() if n in ("backend", "version")})
+        return reference.conv2d(**arguments)
+
+    monkeypatch.setattr(gpu, "conv2d", spy)
+
+    def call(given):
+        return case.call(given, **choice)
+
+    jax.block_until_ready((jax.jit(call) if compiled else call)(case.given()))
+    assert got == ([{"backend": None, "version": None} | choice] if choice else [])
+
+
 @every_name
 def test_the_way_to_a_gpu_inside_jit(name, monkeypatch):
     """What is computed there, through host memory; here on the CPU, whose `gpu` is a stand-in."""

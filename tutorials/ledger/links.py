@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from deformable_convnets.reference.oracle import LAWS
 from ledger.rows import ROOT, TUTORIALS
 
 PACKAGE = "deformable_convnets."
@@ -61,6 +62,8 @@ def law(name: str) -> Path:
     """The file of a law. Those of maps are laws of volumes too, by the name "volume_..."."""
     oracle = ROOT / "reference" / "oracle"
     of_maps = name.removeprefix("volume_")
+    if name not in LAWS:
+        raise LookupError(f"the oracle has no law {name}")
     for path in sorted(oracle.glob("*laws*.py")):
         if of_maps in laws_in(path):
             return path if name == of_maps else oracle / "laws_of_volumes.py"

@@ -493,8 +493,8 @@ assert np.abs(deformed[0, 0] - deformed[0, 1:5].mean()) > 0.01  # and not the me
 # %% [markdown]
 # ## Transformation-invariant features
 #
-# SIFT (*Lowe, 1999*) and ORB (*Rublee et al., ICCV 2011*) are built for known transformations;
-# scattering networks, TI-pooling (*Laptev et al., CVPR 2016*) and others learn features, for
+# SIFT (*Lowe, 1999*), ORB (*Rublee et al., ICCV 2011*) and scattering networks are built for known
+# transformations; TI-pooling (*Laptev et al., CVPR 2016*) and others learn features, for
 # transformations that are known too. **What they move:** the filter or the image, through a list
 # that is fixed beforehand. The paper: what is not on the list, they cannot handle. TI-pooling with
 # the four quarter turns, as filters:
@@ -829,8 +829,8 @@ assert not v3(edge, zero, 0 * sharpen, one_by_one).any()  # free masks start as 
 #
 # *Zhu, Su, Lu, Li, Wang, Dai, Deformable DETR; ICLR 2021.* A query $q$ with a reference point
 # $\hat p_q$ reads K points around it, for each of M heads on each of L maps, with weights that a
-# softmax over L and K makes. **What it moves:** the points, and how much each counts; both are linear
-# in the query. (In the encoder a query is itself a pixel of one of the maps.)
+# softmax over L and K makes. **What it moves:** the points, and how much each counts; offsets and
+# logits are linear in the query. (In the encoder a query is itself a pixel of one of the maps.)
 #
 # $$ y_q = \sum_m W_m \Big[ \sum_l \sum_k A_{mlqk}\, W'_m\, x^l\big(\phi_l(\hat p_q) + \Delta p_{mlqk}\big) \Big] $$
 #
