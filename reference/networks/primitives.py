@@ -111,9 +111,14 @@ def batch_norm(
         call.check_shape(name, "C,", (x.shape[1],))
     if (mean is None) != (variance is None):
         call.fail("one of mean and variance is None, expected both or none")
+    fixed = mean is not None
     mean, deviation = _statistics(x, mean, variance, epsilon)
-    y = x - mean[:, None, None]
-    y *= (scale / deviation)[:, None, None]
+    slope = scale / deviation
+    if fixed:  # one pass less
+        y, shift = x * slope[:, None, None], shift - mean * slope
+    else:
+        y = x - mean[:, None, None]
+        y *= slope[:, None, None]
     y += shift[:, None, None]
     return y
 
