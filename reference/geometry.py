@@ -127,25 +127,29 @@ PAIRS = {
 }
 
 
-def per_axis(name: str, value: Any, axes: int, *, at_least: int) -> tuple[int, ...]:
-    """An int, or one for each axis, as the latter."""
+def per_axis(
+    name: str, value: Any, axes: int, *, at_least: int, expected: str = ""
+) -> tuple[int, ...]:
+    """An int, or one for each axis, as the latter; `expected` is what an error says of others."""
     each = value if isinstance(value, tuple | list) and len(value) == axes else (value,) * axes
     if not all(map(_is_int, each)):
-        raise TypeError(f"{name} is {value!r}, expected an int or {INTS[axes]}")
+        expected = expected or f"an int or {INTS[axes]}"
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
     _check_range(name, value, each, at_least)
     return tuple([index(one) for one in each])
 
 
 def both_sides(name: str, value: Any, axes: int) -> tuple[Pair, ...]:
     """An int, one for each axis, or a pair for each axis, as the last."""
+    expected = f"an int, {PAIRS[axes]}"
     nested = isinstance(value, tuple | list) and any(isinstance(v, tuple | list) for v in value)
     if not nested:
-        return tuple((n, n) for n in per_axis(name, value, axes, at_least=0))
+        return tuple((n, n) for n in per_axis(name, value, axes, at_least=0, expected=expected))
     whole = len(value) == axes and all(
         isinstance(v, tuple | list) and len(v) == 2 and all(map(_is_int, v)) for v in value
     )
     if not whole:
-        raise TypeError(f"{name} is {value!r}, expected an int, {PAIRS[axes]}")
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
     _check_range(name, value, tuple(n for v in value for n in v), 0)
     return tuple((index(before), index(after)) for before, after in value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import devices
 import pytest
-from bench import report
+from bench import full_networks, report
 
 from deformable_convnets import gpu, reference
 from deformable_convnets.reference import oracle
@@ -106,15 +106,19 @@ def test_make_has_the_targets(document: str) -> None:
     assert unknown_targets((ROOT / document).read_text(), makefile) == []
 
 
-def test_speeds_are_those_of_the_measurement() -> None:
-    results = json.loads((ROOT / "tests" / "bench" / "results" / "cpu.json").read_text())
-    assert report.section(README) == report.markdown(results)
+@pytest.mark.parametrize(("what", "file"), [("convolution", "cpu"), ("networks", "full_networks")])
+def test_speeds_are_those_of_the_measurement(what: str, file: str) -> None:
+    results = json.loads((ROOT / "tests" / "bench" / "results" / f"{file}.json").read_text())
+    assert report.section(README, what) == report.MARKDOWN[what](results)
 
 
 def test_another_speed_is_seen() -> None:
     results = json.loads((ROOT / "tests" / "bench" / "results" / "cpu.json").read_text())
     results["milliseconds"]["forward"]["median"] += 1
     assert report.section(README) != report.markdown(results)
+    networks = json.loads(full_networks.RESULTS.read_text())
+    networks["runs"][0]["seconds"][full_networks.TORCH] += 1
+    assert report.section(README, "networks") != report.networks_markdown(networks)
     with pytest.raises(ValueError, match="expected one section"):
         report.section("# No section")
 

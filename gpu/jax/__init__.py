@@ -15,10 +15,11 @@ those of its own x. Arrays of several devices are for jax.jit, which gathers the
 jax.shard_map inside it, where each device computes with its own part.
 
 Raises what `reference` and `gpu` raise. Inside jax.jit and jax.vmap the values of RoIs are known
-only when it runs: JAX puts its own error around ours. RoIs have no gradient. Second derivatives are
-not offered, a RuntimeError, nor is forward mode, JAX's TypeError. On a GPU the gradient of x need
-not repeat bit for bit. `import deformable_convnets.gpu.jax` is what imports JAX, of the extra
-`jax`; `deformable_convnets.gpu` does not.
+only when it runs: JAX puts its own error around ours. RoIs are constants: jax.grad gives zeros.
+Second derivatives are not offered, a RuntimeError, nor is forward mode, JAX's TypeError, nor
+deterministic=True: on a GPU the gradient of x need not repeat bit for bit.
+`import deformable_convnets.gpu.jax` is what imports JAX, of the extra `jax`;
+`deformable_convnets.gpu` does not.
 """
 
 try:

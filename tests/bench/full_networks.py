@@ -6,7 +6,7 @@ Medians of `--rounds` forward passes in one process on two threads, all in turn:
 random weights, offsets of about a pixel. OpenBLAS chooses its kernels by the name of the
 processor, and takes those of AVX2 for one that it does not know; where AVX-512 is there and not
 taken, all is measured again with OPENBLAS_CORETYPE=SkylakeX. The results go to
-`results/full_networks.json`.
+`results/full_networks.json`, and with PyTorch into the README.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import numpy as np
 from deformable_convnets.reference.networks import count, runtime
 from deformable_convnets.reference.networks.tape import Tape
 
+from . import report
 from .cpu import THREADS, machine
 
 RESULTS = Path(__file__).parent / "results" / "full_networks.json"
@@ -148,6 +149,8 @@ def main() -> None:
         "peak GB, deformable DeepLab": gigabytes(deformable_deeplab),
     } | machine(None, *packages)  # fmt: skip
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    if find_spec("torch") and find_spec("torchvision"):
+        report.write_section("networks", results)
     print(json.dumps(results, indent=2))
 
 

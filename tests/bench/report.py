@@ -7,6 +7,7 @@ README = Path(__file__).parents[2] / "README.md"
 BEGIN = {
     "convolution": "<!-- measured, by make bench PEERS=1 -->\n",
     "roi": "<!-- RoI pooling measured, by make bench PEERS=1 -->\n",
+    "networks": "<!-- networks measured, by make bench-networks PEERS=1 -->\n",
 }
 END = "<!-- end of measured -->\n"
 
@@ -73,7 +74,31 @@ NumPy {versions["numpy"]} and SciPy {versions["scipy"]} ([all figures](tests/ben
 """  # noqa: E501, RUF001
 
 
-MARKDOWN = {"convolution": markdown, "roi": roi_markdown}
+def networks_markdown(results: dict[str, Any]) -> str:
+    """The README's section on whole networks, every figure from `results`: a column per run."""
+    versions, (H, W), runs = results["versions"], results["image"], results["runs"]
+    names = [name for name in runs[0]["seconds"] if not name.endswith("runtime")]
+    rows = [[name, *(f"{run['seconds'][name]:.2f}" for run in runs)] for name in names]
+    for i, target in enumerate(runs[0]["targets"]):
+        met = [f"{t['measured']:.2f}, {'met' if t['met'] else 'missed'}"
+               for t in (run["targets"][i] for run in runs)]  # fmt: skip
+        rows.append([f"{target['what']}; asked: at most {target['at most']}", *met])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"""\
+Networks at full size, an image {H}×{W}, float32, random weights, {results["threads"]} threads on {results["cores"]} cores, {results["cpu"]}.
+Medians of {results["rounds"]} forward passes, taken in turn, in seconds, and ratios. Columns are OpenBLAS's kernels:
+first those that it takes for this processor; the environment variable `OPENBLAS_CORETYPE` chooses.
+
+| | {" | ".join(run["kernels"] for run in runs)} |
+|---|{"---|" * len(runs)}
+{table}
+
+Measured on {results["date"]} at commit {results["commit"]}, with NumPy {versions["numpy"]} and PyTorch {versions["torch"]}
+([all figures](tests/bench/results/full_networks.json)).
+"""  # noqa: E501, RUF001
+
+
+MARKDOWN = {"convolution": markdown, "roi": roi_markdown, "networks": networks_markdown}
 
 
 def section(readme: str, what: str = "convolution") -> str:
