@@ -1,12 +1,14 @@
 """What makes the times of `bench` worth reading: the results beside the reference's.
 
-First each version must equal the reference bit for bit, on small exact problems in float32; one
-that does not is not timed. Then the relative error of every contestant in every precision,
-||found - expected|| / ||expected||, on one layer; expected is the reference in float64, given the
-arrays as rounded to the precision. A NaN anywhere makes it NaN, which meets no target.
+First each version must equal the reference bit for bit, on small exact problems in every precision:
+sums are exact in any order, and a result is rounded once. One that does not is not timed. Then the
+relative error of every contestant in every precision, ||found - expected|| / ||expected||, on one
+layer; expected is the reference in float64, given the arrays as rounded to the precision. A NaN
+anywhere makes it NaN, which meets no target.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -44,15 +46,17 @@ def relative(found: Any, right: Any) -> float:
 def disagreement(contestant: Contestant) -> str | None:
     """The first result of an exact problem in which a version of ours is wrong, or None."""
     for operator, shape in EXACT:
-        given = bench_cases.problem(shape, exact=True)
-        for part in PARTS:
-            case = Case(operator, part, shape, "float32", exact=True)
+        for precision, part in product(bench_cases.PRECISIONS, PARTS):
+            case = Case(operator, part, shape, precision, exact=True)
             if contestant.lacks(case) is not None:
                 continue
-            right, found = expected(case, given), _results(contestant, case, given)
-            for name, a in found.items():
-                if not np.array_equal(a, right[name]):
-                    return f"{name} of {operator} differs from the reference on an exact problem"
+            dtype = bench_cases.dtype(precision)
+            given = cast(bench_cases.problem(shape, exact=True), dtype)
+            right = cast(expected(case, given), dtype)
+            for name, a in _results(contestant, case, given).items():
+                if not np.array_equal(a, right[name].astype(np.float64)):
+                    return (f"{name} of {operator} differs from the reference on an exact problem"
+                            f" in {precision}")  # fmt: skip
     return None
 
 

@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cuda_on_cpu import builds
+from fused_on_cpu import Counting
 from gpu_bench import TOY, contestant, register, wrong
 
 from deformable_convnets import gpu
@@ -14,7 +16,8 @@ from deformable_convnets.gpu import (
     bench_torch,
     registry,
 )
-from deformable_convnets.gpu.bench_cases import BACKWARD, BOTH, FORWARD
+from deformable_convnets.gpu.bench_cases import BACKWARD, BOTH, FORWARD, PRECISIONS
+from deformable_convnets.gpu.cupy_kernels import cuda_program, dispatch
 
 
 @pytest.fixture
@@ -67,6 +70,32 @@ def test_a_right_version_agrees(numpy_alone):
 def test_a_wrong_version_is_found(numpy_alone, operator, backward):
     numpy_alone(wrong(operator + backward))
     assert f"of {operator} differs from the reference" in bench_errors.disagreement(contestant())
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_version_that_is_wrong_in_one_precision_is_found(numpy_alone, precision):
+    def change(operators):
+        def run(x, **keywords):
+            return operators["deform_conv2d"].run(x=x, **keywords) + 2 * (x.dtype == precision)
+
+        return operators | {"deform_conv2d": operators["deform_conv2d"]._replace(run=run)}
+
+    numpy_alone(change)
+    assert bench_errors.disagreement(contestant()).endswith(f"an exact problem in {precision}")
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_the_kernels_agree_in_every_precision(monkeypatch, version):
+    """Those of CUDA C++, on the CPU: exact problems are exact for them in 16 bits and TF32 too."""
+    if builds.missing():
+        pytest.skip(builds.missing())
+    device = Counting()
+    offered = {"v2": cuda_program.operators(device), "v3": dispatch.operators(device)}
+    monkeypatch.setitem(registry.BACKENDS, "cpu", registry.Backend(lambda: offered))
+    found = bench_contestants.is_running(bench_contestants.of_backends(toy=True))
+    assert bench_errors.disagreement(found[f"cpu {version}"]) is None
+    assert ("fused" in device.kernels) == (version == "v3")
+    assert device.dtypes >= {d.name for p in PRECISIONS if (d := bench_cases.dtype(p)) is not None}
 
 
 def test_relative_errors(numpy_alone):
