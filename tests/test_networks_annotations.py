@@ -38,6 +38,7 @@ def test_voc_objects(tmp_path):
     assert found.boxes.dtype == float
     assert [voc.CLASSES[k] for k in found.labels] == ["person", "aeroplane", "tvmonitor"]
     assert found.ignored.tolist() == [False, True, False]
+    assert found.areas.tolist() == np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1).tolist()
     assert covers(found)
     assert (len(voc.CLASSES), voc.CLASSES[0], voc.CLASSES[15]) == (21, "background", "person")
 

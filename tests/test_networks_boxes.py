@@ -77,6 +77,21 @@ def test_suppress_by_hand():
     assert metrics.overlaps(given[2:3], given[3:4]).item() == 7 / 13
 
 
+def test_suppress_looks_at_all():
+    """Of many boxes apart from each other, the last too."""
+    left = 2.0 * np.arange(2500)
+    given = np.stack([left, 0 * left, left + 1, 0 * left + 1], axis=1)
+    assert suppress(given, -left).tolist() == list(range(2500))
+
+
+def test_the_largest_growth():
+    """1000 / 16 times as wide, not more: what is below is not cut."""
+    given, step = rows((500, 0, 501, 1)), np.log(1000 / 16) / 0.2
+    for dw, wide in ((step - 0.1, 62.5 / np.exp(0.02)), (step, 62.5), (step + 1, 62.5)):
+        box = decode(given, rows((0, 0, dw, 0)), (1, 1000))[0]
+        assert box[2] - box[0] == pytest.approx(wide, rel=1e-12)
+
+
 def test_suppress_against_a_loop():
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 40, (60, 2))
@@ -152,6 +167,7 @@ def test_nothing_there():
         (lambda: boxes.checked("b", rows((0, 0, 1, np.nan))), r"b\[0\] is \(0, 0, 1, nan\), exp"),
         (lambda: boxes.checked("b", rows((0, 0, 65, 9)), (80, 64)),
          r"b\[0\] is \(0, 0, 65, 9\), expected 0 <= x <= W = 64 and 0 <= y <= H = 80"),
+        (lambda: boxes.checked("b", rows((0, 0, 9, 65)), (64, 80)), "0 <= y <= H = 64"),
         (lambda: boxes.proposals(np.random.default_rng(0), rows((-1, 0, 9, 9)), 64),
          r"truths\[0\] is \(-1, 0, 9, 9\), expected 0 <= x"),
         (lambda: boxes.checked("b", np.zeros((3, 5))), r"b has shape \(3, 5\), expected \(R, 4\)"),

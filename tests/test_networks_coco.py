@@ -16,7 +16,8 @@ COCO = {
         {"id": 3, "file_name": "b.jpg", "height": 4, "width": 5},
     ],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 90, "bbox": [2, 1, 3, 3], "iscrowd": 0},
+        {"id": 1, "image_id": 7, "category_id": 90, "bbox": [2, 1, 3, 3], "iscrowd": 0,
+         "area": 4.5},
         {"id": 5, "image_id": 7, "category_id": 1, "bbox": [0.0, 0, 9.01, 1], "iscrowd": 1},
         {"id": 4, "image_id": 7, "category_id": 18, "bbox": [8, 5, 1, 1], "iscrowd": 0},
     ],
@@ -38,6 +39,10 @@ def test_coco(tmp_path):
     assert covers(first)
     assert first.labels.tolist() == [3, 1, 2]
     assert first.ignored.tolist() == [False, True, False]
+    assert first.areas.tolist() == [4.5, 9, 1]  # of the outline; those of the boxes
+    person = first.truth(1)
+    assert person.boxes.tolist() == [first.boxes[1].tolist()]
+    assert (person.ignored.tolist(), person.areas.tolist()) == ([True], [9])
     assert (other.size, other.boxes.shape, other.labels.shape) == ((4, 5), (0, 4), (0,))
 
 
@@ -82,6 +87,9 @@ BAD_COCO = [  # list, entry, key, its value; what is said, what was expected
     ("annotations", 0, "bbox", [2, 1, float("nan"), 1], "is [2, 1, NaN, 1]", "4 finite numbers"),
     ("annotations", 0, "bbox", [2, 1, 3, 10**400], "is [2, 1, 3, 1000", "4 finite numbers"),
     ("annotations", 0, "bbox", "2 1 3 3", 'is "2 1 3 3"', "4 finite numbers"),
+    ("annotations", 0, "area", -1, "is -1", "a finite number, 0 or more"),
+    ("annotations", 0, "area", float("nan"), "is NaN", "a finite number, 0 or more"),
+    ("annotations", 0, "area", [1], "is [1]", "a finite number, 0 or more"),
     ("annotations", 1, "category_id", 2, "is 2", "an id of `categories`"),
     ("annotations", 1, "image_id", 9, "is 9", "an id of `images`"),
     ("annotations", 1, "iscrowd", True, "is true", "a whole number, 0 to 1"),

@@ -161,6 +161,14 @@ def test_the_rate_of_the_offsets():
     assert slow == ["head.pool.branch.weight", "head.pool.branch.bias"]
 
 
+def test_it_starts_with_a_guess():
+    """The last layers start small: all classes are equally likely, and boxes stay."""
+    drawn = batch(1, fixed=True)
+    scores, deltas = new()(Tape(), drawn.images, np.array([[0, 1, 1, 9, 9.0], [0, 2, 4, 30, 20]]))
+    assert abs(scores).max() < 0.3
+    assert abs(deltas).max() < 0.3
+
+
 def test_it_learns():
     """The loss falls, and it finds what it has learnt, of the right class."""
     drawn = batch(1, dtype=np.float32, fixed=True)

@@ -30,7 +30,7 @@ from deformable_convnets.reference.networks.rpn import Batch
 
 IMAGES = np.random.default_rng(0).normal(size=(1, 3, *SIZE))
 OBJECTS = Objects("a.jpg", SIZE, np.vstack([TRUTHS[0].boxes, [[0, 0, 5, 5]]]),
-                  np.array([1, 2, 2]), np.array([False, False, True]))  # fmt: skip
+                  np.array([1, 2, 2]), np.array([False, False, True]), np.ones(3))  # fmt: skip
 
 
 def test_from_a_file_of_labels_to_a_loss(tmp_path):

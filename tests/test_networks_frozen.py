@@ -1,5 +1,7 @@
 """Frozen layers: which they are, that they do not move, and what is left to learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from paper_networks import PROPOSALS, SIZE, TRUNKS, TRUTHS, detector, plain
@@ -51,6 +53,15 @@ def test_norms_that_were_learning_stop():
     assert not any("norm" in name for name in layers.parameters(net))
     assert net.conv1.norm.frozen
     assert net.res4[0].branch2b.norm.frozen
+
+
+@pytest.mark.parametrize("words", [("gamma",), ("beta",), ("gamma", "beta")])
+def test_a_norm_keeps_its_statistics_if_scale_and_shift_stay(words):
+    """Not if one of them learns."""
+    net = resnet.trunk(np.random.default_rng(0), 50, width=2, blocks=(1, 1, 1, 1), top=4)
+    net.conv1.norm.frozen = False
+    freeze(net, replace(PLAN, frozen=replace(PLAN.frozen, value=words)))
+    assert net.conv1.norm.frozen == (len(words) == 2)
 
 
 def steps(net, stay):

@@ -199,6 +199,34 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_written():
     assert_loaded(net, before, [""])
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_proposal_network_that_is_not_asked_for(joint):
+    """Its arrays are left out where the network has none; where it has one, others are extra."""
+    net = network("Faster R-CNN")
+    state = mxnet_state("Faster R-CNN") | {"rpn_more_weight": np.zeros(3)}
+    if not joint:
+        net.rpn = None
+        imported.mxnet(net, state)
+        return
+    with pytest.raises(ValueError, match="extra: rpn_more_weight"):
+        imported.mxnet(net, state)
+
+
+def test_numbers_that_no_network_has():
+    net, state = network("trunk", resnet.TORCHVISION), torch_trunk()
+    before = copies(net)
+    state["conv1.weight"] = np.full_like(state["conv1.weight"], np.nan)
+    state["bn1.running_mean"] = np.full_like(state["bn1.running_mean"], -1)  # which may be
+    state["bn1.running_var"] = np.full_like(state["bn1.running_var"], -0.5)
+    with pytest.raises(ValueError, match="the state dict does not fit the network") as caught:
+        imported.torchvision(net, state)
+    assert str(caught.value).split("\n  ")[1:] == [
+        "not finite: conv1.weight has nan",
+        "negative: bn1.running_var has -0.5, expected 0 or more, a variance",
+    ]
+    assert_loaded(net, before, [""])
+
+
 def test_a_row_for_each_mistake_of_a_head():
     net, state = network("R-FCN"), mxnet_state("R-FCN")
     state["rfcn_cls_offset_t_weight"] = np.zeros((18, TOP, 1, 1))  # not for each class

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deformable_convnets.reference.networks import metrics
-from deformable_convnets.reference.networks.metrics import Detections, average_precision
+from deformable_convnets.reference.networks.metrics import Detections, Truth, average_precision
 
 
 def boxes(*rows):
@@ -99,9 +99,15 @@ def by_pycocotools(found, truths, thresholds, area=(0, 1e10)):
         return {"id": next(number), "image_id": image, "category_id": 1, "bbox": [x1, y1, *size],
                 "area": size[0] * size[1], "iscrowd": 0, **more}  # fmt: skip
 
+    def entries(image, truth):
+        if not isinstance(truth, Truth):
+            return [entry(image, box) for box in truth]
+        return [entry(image, box, area=float(area), iscrowd=int(ignored))
+                for box, ignored, area in zip(*truth, strict=True)]  # fmt: skip
+
     data.dataset = {
         "images": [{"id": i} for i in range(len(truths))], "categories": [{"id": 1}],
-        "annotations": [entry(i, box) for i, truth in enumerate(truths) for box in truth],
+        "annotations": [each for i, truth in enumerate(truths) for each in entries(i, truth)],
         "info": {},
     }  # fmt: skip
     rows = [
@@ -129,6 +135,69 @@ def test_beside_pycocotools(seed):
     assert max(ours) - min(ours) > 0.2
     others = [average_precision(found, truths, t, points="all") for t in thresholds]
     assert abs(np.array(others) - theirs).max() > 1e-4  # another definition is seen
+
+
+@pytest.mark.parametrize("number", [20, 25, 50, 100])  # of truths: recalls are whole hundredths
+@pytest.mark.parametrize("seed", range(3))
+def test_recalls_that_lie_on_those_of_coco(number, seed):
+    """Found or not, in any order: the recalls 0, 0.01 ... 1 are COCO's to the bit."""
+    rng = np.random.default_rng(seed)
+    left = 30.0 * np.arange(number)
+    truth = np.stack([left, 0 * left, left + 20, 0 * left + 20], axis=1)
+    every = np.concatenate([truth, truth + 100])[rng.choice(2 * number, number, replace=False)]
+    found = [Detections(every, rng.permutation(number) / number)]
+    ours = average_precision(found, [truth], 0.5, points="101")
+    assert ours == pytest.approx(by_pycocotools(found, [truth], [0.5])[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_crowds_areas_and_equal_overlaps_beside_pycocotools(seed):
+    """Boxes on a coarse grid, so that overlaps and scores are often equal."""
+    rng = np.random.default_rng(seed)
+    truths, found = [], []
+    for _ in range(4):
+        low, at = (4.0 * rng.integers(0, 6, (rng.integers(1, 7), 2)) for _ in range(2))
+        truth, ignored = np.hstack([low, low + 8]), rng.random(len(low)) < 0.3
+        truths.append(Truth(truth, ignored, rng.integers(20, 100, len(low)).astype(float)))
+        found.append(Detections(np.hstack([at, at + 8]), rng.integers(1, 4, len(at)) / 4))
+    for area in (None, (0, 50), (50, 64), (64, 1e9)):
+        ours = [average_precision(found, truths, t, points="101", area=area) for t in (0.2, 0.5)]
+        theirs = by_pycocotools(found, truths, [0.2, 0.5], area or (0, 1e10))
+        np.testing.assert_allclose(np.nan_to_num(ours, nan=-1), theirs, rtol=0, atol=1e-12)
+    every = [t.boxes for t in truths]
+    plain = [average_precision(found, every, t, points="101") for t in (0.2, 0.5)]
+    if any(t.ignored.any() for t in truths):  # it matters whether they count
+        counted = [average_precision(found, truths, t, points="101") for t in (0.2, 0.5)]
+        assert plain != counted
+
+
+def test_coco_looks_at_100_detections():
+    left = 30.0 * np.arange(150)
+    truth = np.stack([left, 0 * left, left + 20, 0 * left + 20], axis=1)
+    found = [Detections(truth, np.linspace(1, 0.1, 150))]
+    ours = average_precision(found, [truth], 0.5, points="101")
+    assert ours == pytest.approx(by_pycocotools(found, [truth], [0.5])[0], abs=1e-12)
+    assert ours == pytest.approx(67 / 101)  # recalls up to 0.66
+    assert average_precision(found, [truth], 0.5) == 1
+
+
+@pytest.mark.parametrize("points", ["all", "11"])
+def test_a_difficult_object_of_voc_is_neither_right_nor_wrong(points):
+    """Three detections: on a difficult one, twice, and on one that counts."""
+    truth = Truth(boxes((0, 0, 10, 10), (50, 50, 90, 90)), np.array([True, False]), np.ones(2))
+    found = [Detections(boxes((0, 0, 10, 10), (0, 0, 10, 9), (50, 50, 90, 90)),
+                        np.array([0.9, 0.8, 0.7]))]  # fmt: skip
+    at = {"threshold": 0.5, "points": points}
+    assert average_precision(found, [truth], **at) == 1
+    assert average_precision(found, [truth.boxes[1:]], **at) == pytest.approx(1 / 3)
+    none = truth._replace(ignored=np.array([True, True]))
+    assert np.isnan(average_precision(found, [none], **at))
+
+
+def test_truths_of_other_shapes():
+    truth = Truth(boxes((0, 0, 10, 10)), np.array([True, False]), np.ones(1))
+    with pytest.raises(ValueError, match="image 1 has truths of other shapes than T 4, T and T"):
+        average_precision(FOUND, [TRUTH[0], truth], 0.5)
 
 
 AREAS = [(0, 300), (300, 900), (900, 1e9)]

@@ -168,6 +168,8 @@ def test_values():
     assert primitives.max_pool2d(-x, 3, 2, 1)[0, 0].tolist() == [[-1]]
     three = primitives.upsample(x, (3, 3))[0, 0]
     assert three.tolist() == [[1, 1.5, 2], [2, 2.5, 3], [3, 3.5, 4]]
+    kinks = primitives.relu_backward(np.full(3, 2.0), np.array([-1.0, 0, 1])).x
+    assert kinks.tolist() == [0, 0, 2]  # at 0 the left-hand derivative
     assert float(losses.softmax_loss(np.zeros((2, 4)), np.array([1, 3]))) == np.log(4)
     apart = np.array([[0.5, 3, -2]])
     assert float(losses.smooth_l1(apart, np.zeros((1, 3)))) == 0.125 + 2.5 + 1.5
@@ -188,6 +190,11 @@ def test_scores_far_apart_do_not_overflow():
     assert float(losses.softmax_loss(x, np.array([0]))) == 0
     assert float(losses.softmax_loss(x, np.array([2]))) == 2000
     assert np.isfinite(losses.softmax_loss_backward(np.ones(()), x, np.array([2])).x).all()
+
+
+def test_a_loss_of_nothing_is_0():
+    nothing = losses.softmax_loss(np.zeros((2, 3)), np.array([-1, -1]))
+    assert str(float(nothing)) == "0.0"  # not -0.0
 
 
 def test_no_place_is_left():

@@ -30,6 +30,13 @@ def test_adam_by_hand():
     np.testing.assert_allclose(w[0], 0.5 - 0.5 * first / second, rtol=1e-12)
 
 
+def test_adam_decays_weights_as_sgd_does():
+    """The decay is a part of the gradient (not of the step), so without another one it is one."""
+    w = np.array([1.0, -4.0, 0.0])
+    optimisers.Adam(epsilon=0.0, weight_decay=0.25).step({"w": w[:2]}, {"w": np.zeros(2)}, 0.5)
+    np.testing.assert_allclose(w, [0.5, -3.5, 0.0], rtol=1e-12)
+
+
 def test_the_schedule_of_section_4():
     rates = [optimisers.step_schedule(1e-3, i, after=20_000) for i in (0, 19_999, 20_000, 29_999)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])

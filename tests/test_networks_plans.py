@@ -79,3 +79,13 @@ def test_rates_of_the_optimiser():
     assert "head.pool.branch.*" not in settings.of_sgd(settings.VOC["R-FCN"])["multipliers"]
     with pytest.raises(ValueError, match="momentum is not known"):
         settings.of_sgd(PAPER["R-FCN", "VOC"])
+
+
+@pytest.mark.parametrize("key", list(PAPER), ids=map(str, PAPER))
+def test_every_network_can_be_trained_and_tested(key):
+    plan = settings.complete(*key)
+    options = settings.of_sgd(plan)
+    assert (options["momentum"], options["weight_decay"]) == (0.9, 5e-4)
+    if key[0] in ("Faster R-CNN", "R-FCN"):
+        assert settings.of_test(plan).get("most") == {"COCO": 100}.get(key[1])
+        assert (settings.of_test(plan)["overlap"], settings.of_test(plan)["least"]) == (0.3, 0.05)

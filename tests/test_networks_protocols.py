@@ -113,6 +113,28 @@ def test_differences(key):
     assert RELEASED[key].need("rates")[0] == (0, 5e-4)
 
 
+FOLLOWED = {  # by the released code, as its configurations have it; DeepLab, Faster R-CNN, R-FCN
+    "epochs": (12, 53, 7, 8, 7, 8), "gpus": (4, 4, 4, 4, 4, 8),
+    "most": (None, None, None, 100, None, 100),
+    "short_side": (360, 1024, *[600] * 4), "long_side": (600, 2048, *[1000] * 4),
+    "warm_up": (False, *[(1000, 5e-5)] * 5), "crop": (False, (768, 1024), *[False] * 4),
+    "classes": (21, 19, 21, 81, 21, 81), "reduction_rate": (1, 1, 1, 1, 3, 3),
+    "beta": [1] * 6, "beta_bias": (2, 2, 1, 1, 1, 1), "momentum": [0.9] * 6,
+    "weight_decay": [5e-4] * 6, "offset_groups": (1, 1, 4, 4, 4, 4),
+    "offset_dilation": (1, 1, 2, 2, 2, 2), "reduction": (1024, 1024, 256, 256, 1024, 1024),
+    "rpn_rois": (None, None, *[256] * 4), "rpn_overlaps": (None, None, *[(0.3, 0.7)] * 4),
+    "rpn_positive": (None, None, *[0.5] * 4), "rois": (None, None, *[128] * 4),
+    "positive": (None, None, 0.25, 0.25, None, None), "nms": (None, None, *[0.3] * 4),
+    "overlaps": (None, None, (0.1, 0.5), (0.1, 0.5), (0.0, 0.5), (0.0, 0.5)),
+    "bins": (None, None, *[7] * 4), "samples": (None, None, *[4] * 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_numbers_of_the_released_code(name):
+    assert [getattr(plan, name).value for plan in RELEASED.values()] == [*FOLLOWED[name]]
+
+
 def test_differences_of_nothing():
     with pytest.raises(ValueError, match="'category-aware RPN' on 'VOC' is not in both"):
         differences("category-aware RPN", "VOC")

@@ -121,6 +121,16 @@ def test_a_checkpoint_of_another_network(tmp_path):
         load(file, other)
 
 
+def test_no_iterations_and_no_number():
+    assert run(new(), 0).iteration == 0
+    with pytest.raises(ValueError, match="iterations is -1, expected 0 or more"):
+        run(new(), -1)
+    for wrong, said in ((lambda net, tape, given: np.ones(3), r"\(3,\)"),
+                        (lambda net, tape, given: 1.5, "float")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"the loss is of shape or type {said}, expected a nu"):
+            train(new(), draw, wrong, iterations=1, rate=lambda i: 0.01)
+
+
 def test_a_loss_that_is_not_finite_is_placed(tmp_path):
     """At which iteration, and in which layer first."""
     state, file = new(), tmp_path / "run.npz"

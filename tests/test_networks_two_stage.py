@@ -1,5 +1,7 @@
 """Detectors of two stages: samples of RoIs, joint training, rounds, and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_stages import (
@@ -27,7 +29,7 @@ from deformable_convnets.reference.networks import (
     two_stage,
 )
 from deformable_convnets.reference.networks.anchors import Anchors, Truths
-from deformable_convnets.reference.networks.detections import detections
+from deformable_convnets.reference.networks.detections import Predicted, detections
 from deformable_convnets.reference.networks.rpn import Batch
 
 NONE = Truths(np.zeros((0, 4)), [])
@@ -181,6 +183,37 @@ def test_rounds():
     for a, b, c in zip(first, second, twice, strict=True):
         np.testing.assert_array_equal(np.vstack([a.scores, b.scores]), c.scores)
         np.testing.assert_array_equal(np.vstack([a.boxes, b.boxes]), c.boxes)
+
+
+def test_the_background_moves_nothing():
+    """It is the surest, and its box is another: the surest of the others moves."""
+    scores = np.array([[0.5, 0.1, 0.4], [0.5, 0.4, 0.1]])
+    each = np.arange(24.0).reshape(2, 3, 4) + np.array([0, 0, 5, 5])
+    moved = two_stage._moved(Predicted(scores, each))
+    np.testing.assert_array_equal(moved, [each[0, 2], each[1, 1]])
+
+
+def test_proposals_of_many_classes_are_by_their_background():
+    """The second anchor is likelier an object, the first one likelier of one class."""
+    anchors = Anchors((4,), (1,), 8)
+    net = rpn.rpn(np.random.default_rng(0), 1, 3, hidden=None, anchors=anchors)
+    p = np.array([[0.4, 0.3], [0.6, 0.35], [1e-9, 0.35]])
+    maps = np.log(p).reshape(1, 3, 1, 2), np.zeros((1, 4, 1, 2))
+    found = rpn.propose(net, maps, (12, 16), least=0)[0]
+    np.testing.assert_allclose(found.scores, [0.7, 0.6], atol=1e-6)
+    np.testing.assert_array_equal(found.boxes[:, 0], [10, 2])
+
+
+@pytest.mark.parametrize(("cells", "fits"), [(5, True), (7, True), (8, False), (4, False)])
+def test_maps_that_are_just_off(cells, fits):
+    """96 pixels of stride 16 are 6 cells; one more or less is padding."""
+    made = SimpleNamespace(stages=lambda tape, images: (None, np.zeros((1, 2, 6, cells))))
+    images = np.zeros((1, 3, 96, 96), np.float32)
+    if fits:
+        assert rpn.stages(made, Tape(), images, 16)[0] is None
+        return
+    with pytest.raises(ValueError, match=f"a map of the trunk is 6 x {cells}, which is not of"):
+        rpn.stages(made, Tape(), images, 16)
 
 
 @pytest.mark.parametrize("make", [faster_rcnn.faster_rcnn, rfcn.rfcn])

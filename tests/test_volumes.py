@@ -202,6 +202,7 @@ ROWS = [
      " it has (size + padding - dilation * (k - 1) - 1) // stride + 1 ="
      " (7 + 0 + 0 - 7 * (2 - 1) - 1) // 1 + 1"),
     ({"border": "clamp"}, "border is 'clamp', expected 'zero' or 'dcnv1'"),
+    ({"side": "up"}, "side is 'up', expected 'right' or 'left'"),
     ({"grad_output": (1, 2, 3, 6, 5)}, "grad_output has shape (1, 2, 3, 6, 5), expected"
      " (N, O, Do, Ho, Wo) = (1, 2, 3, 5, 6)"),
 ]  # fmt: skip
@@ -212,10 +213,11 @@ ROWS = [
 def test_bad_input_gets_one_clear_line(entry, change, words):
     (name, value), arrays = *change.items(), {**SIZES, "grad_output": (1, 2, 3, 5, 6)}
     changed = np.zeros(value, np.float32) if name in arrays else value
-    operator = "deform_conv3d" + "_backward" * (name == "grad_output")
+    operator = "deform_conv3d" + "_backward" * (name in ("grad_output", "side"))
     function = REFERENCE.call[operator] if entry.backend is None else getattr(gpu, operator)
+    more = {"grad_output": np.zeros(arrays["grad_output"], "f")} if "_b" in operator else {}
     with pytest.raises((ValueError, TypeError)) as raised:
-        function(**CALL | {name: changed})
+        function(**more | CALL | {name: changed})
     message, _, told = str(raised.value).partition("  [")
     assert message == words
     size = value if name in arrays else SIZES["x"]

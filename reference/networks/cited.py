@@ -39,6 +39,10 @@ CITED: dict[str, Fact] = {
 _COCO = {
     "anchor_scales": _ren((4, 8, 16, 32), "Ren et al. 2015 on COCO: 64 pixels too; released code"),
 }
+_RPN_ALONE = {  # which no released code trains
+    "momentum": _ren(0.9, "Ren et al. 2015"),
+    "weight_decay": _ren(5e-4, "Ren et al. 2015"),
+}
 _AGNOSTIC = {
     "Faster R-CNN": _ren(False, "Girshick 2015: each class has its box"),
     "R-FCN": _ren(True, "Dai et al. 2016"),
@@ -56,6 +60,7 @@ def complete(network: str, data: str) -> Protocol:
         if getattr(plan, name).known == "open":
             own = {"class_agnostic": _AGNOSTIC[network]} if network in _AGNOSTIC else {}
             own |= _COCO if data == "COCO" else {}
+            own |= _RPN_ALONE if network == "category-aware RPN" else {}
             for fact in ((CITED | own).get(name), getattr(released, name, None)):
                 if fact is not None and fact.value is not None:
                     found.setdefault(name, fact)

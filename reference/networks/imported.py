@@ -98,7 +98,8 @@ def load(
     """Writes the entries of a state dict into a network, by a table of their names.
 
     skipped  says of a name that is not in the table whether it is left alone; else it is extra
-    Raises ValueError, which lists all that is missing, extra or misshapen; nothing is written then.
+    Raises ValueError, which lists all that is missing, extra, misshapen or not finite, and
+    variances below 0; nothing is written then.
     """
     _check_names(state, table)
     ours, found = arrays(net), {}
@@ -114,6 +115,10 @@ def load(
             wrong.append(f"misshapen: {name} is {a.shape}, expected {shape}{masks}")
         elif a.dtype.kind != "f":
             wrong.append(f"misshapen: {name} is {a.dtype}, expected floating numbers")
+        elif not np.isfinite(a).all():
+            wrong.append(f"not finite: {name} has {a[~np.isfinite(a)][0]}")
+        elif entry.ours.endswith(".variance") and a.min(initial=0) < 0:
+            wrong.append(f"negative: {name} has {a.min()}, expected 0 or more, a variance")
         else:
             found[entry.ours] = entry.change(a)
     if wrong:

@@ -17,7 +17,7 @@ def softmax_loss(x: Array, labels: Array, *, ignored: int = -1) -> Array:
     No place is left: 0. Raises ValueError or TypeError.
     """
     log, chosen, count = _softmax(x, labels, ignored)
-    return _number(x, -(log * chosen).sum() / count)
+    return _number(x, (-log * chosen).sum() / count)
 
 
 def softmax_loss_backward(

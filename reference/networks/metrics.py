@@ -4,6 +4,7 @@ Boxes are x1, y1, x2, y2 with x2 and y2 exclusive, so an area is (x2 - x1) (y2 -
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy import ndarray as Array
 from .. import checks
 
 COCO_THRESHOLDS = np.arange(50, 100, 5) / 100
+COCO_MOST = 100  # detections of a class in an image that COCO looks at
 
 
 def confusion(predicted: Array, labels: Array, classes: int, *, ignored: int = -1) -> Array:
@@ -50,8 +52,8 @@ def overlaps(a: Array, b: Array) -> Array:
         call.check_shape(name, "boxes, 4", (len(given), 4))
     low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
     both = np.maximum(high - low, 0).prod(axis=-1)
-    sizes = [np.maximum(c[:, 2:] - c[:, :2], 0).prod(axis=-1) for c in (a, b)]
-    union = sizes[0][:, None] + sizes[1] - both
+    of_a, of_b = (np.maximum(c[:, 2:] - c[:, :2], 0).prod(axis=-1) for c in (a, b))
+    union = of_a[:, None] + of_b - both
     return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
 
 
@@ -62,41 +64,59 @@ class Detections(NamedTuple):
     scores: Array
 
 
+class Truth(NamedTuple):
+    """The objects of one class in one image.
+
+    boxes    T 4
+    ignored  T, True for those that neither count nor make a detection wrong: VOC's difficult ones,
+             COCO's crowds
+    areas    T, for COCO's `area`: its annotations have those of the outlines
+    """
+
+    boxes: Array
+    ignored: Array
+    areas: Array
+
+
 def average_precision(
-    detections: Sequence[Detections], truths: Sequence[Array], threshold: float, *,
+    detections: Sequence[Detections], truths: Sequence[Array | Truth], threshold: float, *,
     points: str = "all", area: tuple[float, float] | None = None,
 ) -> float:  # fmt: skip
     """Average precision of one class at an overlap threshold, over images.
 
-    detections, truths  one for each image; truths are boxes T 4
+    detections, truths  one for each image; a `Truth`, or boxes T 4 that all count, with their areas
     points              "all": the area under the precision made decreasing (VOC from 2010 on);
                         "11": its mean at the recalls 0, 0.1 ... 1 (VOC 2007); "101": at 0, 0.01 ...
-                        1 (COCO)
+                        1 (COCO, of the best `COCO_MOST` detections of each image)
     Detections are taken from the highest score down; each is right if its overlap with a box not
     taken yet reaches the threshold. VOC (points "all" and "11") looks at the box of the largest
-    overlap alone, COCO ("101") at the best of those not taken. NaN where there is no truth.
-    area                as in COCO, only truths of such areas count, from the first number to the
-                        second; neither right nor wrong are the detections of another truth, and
-                        those of no truth whose own area is another. For points "101" alone
+    overlap alone, COCO ("101") at the best of those not taken. A detection whose box is ignored is
+    neither right nor wrong; for COCO it then overlaps by its own part in the crowd, and many may.
+    NaN where there is no truth that counts.
+    area                as in COCO, truths of other areas than from the first number to the second
+                        are ignored too, and so are detections of no truth whose own area is
+                        another. For points "101" alone
     """
     if points not in ("all", "11", "101"):
         raise ValueError(f"points is {points!r}, expected 'all', '11' or '101'")
     if area is not None and points != "101":
         raise ValueError(f"area is {area} and points {points!r}, expected '101', COCO's rule")
-    total = sum(int(_within(boxes, area).sum()) for boxes in truths)
-    if total == 0:
-        return float("nan")
     if len(detections) != len(truths) or not 0 < threshold <= 1:
         raise ValueError(
             f"there are {len(detections)} detections, {len(truths)} truths, threshold {threshold};"
             " expected as many of both, one for each image, and a threshold from 0 to 1"
         )
-    pairs = list(zip(detections, truths, strict=True))
+    given = [_truth(i, t) for i, t in enumerate(truths)]
     for i, d in enumerate(detections):
         call = checks.Call(boxes=d.boxes, scores=d.scores)
         if d.boxes.shape != (len(d.scores), 4) or not np.isfinite(d.scores).all():
             call.fail(f"image {i} has other boxes than scores, or scores that are not finite")
-    right = np.concatenate([_right(d, t, threshold, points, area) for d, t in pairs])
+    total = sum(int(_counts(t, area).sum()) for t in given)
+    if total == 0:
+        return float("nan")
+    judge = partial(_by_coco, area=area) if points == "101" else _by_voc
+    pairs = zip(detections, given, strict=True)
+    right = np.concatenate([judge(d, t, threshold) for d, t in pairs])
     scores = np.concatenate([d.scores for d in detections])[right >= 0]
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(right[right >= 0][order])
@@ -104,27 +124,66 @@ def average_precision(
     return _area(precision, found / total, points)
 
 
-def _right(found: Detections, truth: Array, threshold: float, points: str, area: Any) -> Array:
+def _truth(image: int, given: Array | Truth) -> Truth:
+    truth = given if isinstance(given, Truth) else Truth(
+        given, np.zeros(len(given), bool), sizes(given))  # fmt: skip
+    call = checks.Call(**truth._asdict())
+    T = len(truth.boxes)
+    if truth.boxes.shape != (T, 4) or not truth.ignored.shape == truth.areas.shape == (T,):
+        call.fail(f"image {image} has truths of other shapes than T 4, T and T")
+    return truth
+
+
+def _by_voc(found: Detections, truth: Truth, threshold: float) -> Array:
     """1 for each detection of an image that is right, 0 for a wrong one, -1 where none counts."""
-    right = np.where(_within(found.boxes, area), 0, -1)
-    taken, counts = np.zeros(len(truth), bool), _within(truth, area)
-    if len(truth) == 0:
-        return right
-    table = overlaps(found.boxes, truth)
-    for i in np.argsort(-found.scores, kind="stable"):
-        free = np.where(taken, -1, table[i]) if points == "101" else table[i]
-        reached = free >= threshold
-        best = int(np.argmax(np.where(reached, free + 2 * counts, -1)))
-        if reached[best] and not taken[best]:
+    right, taken = np.zeros(len(found.boxes), int), np.zeros(len(truth.boxes), bool)
+    table = overlaps(found.boxes, truth.boxes)
+    for i in np.argsort(-found.scores, kind="stable") if len(taken) else ():
+        best = int(np.argmax(table[i]))
+        if table[i, best] >= threshold and truth.ignored[best]:
+            right[i] = -1
+        elif table[i, best] >= threshold and not taken[best]:
+            right[i], taken[best] = 1, True
+    return right
+
+
+def _by_coco(found: Detections, truth: Truth, threshold: float, area: Any) -> Array:
+    """The same; truths that count go first, and of equal overlaps the last is taken."""
+    right = np.where(_within(sizes(found.boxes), area), 0, -1)
+    taken, counts = np.zeros(len(truth.boxes), bool), _counts(truth, area)
+    table = overlaps(found.boxes, truth.boxes)
+    table[:, truth.ignored] = _parts(found.boxes, truth.boxes[truth.ignored])
+    order = np.argsort(-found.scores, kind="stable")
+    right[order[COCO_MOST:]] = -1
+    for i in order[:COCO_MOST] if len(taken) else ():
+        reached = (table[i] >= threshold) & (truth.ignored | ~taken)
+        rank = np.where(reached, table[i] + 2 * counts, -1)
+        best = len(rank) - 1 - int(np.argmax(rank[::-1]))
+        if reached[best]:
             right[i], taken[best] = (1 if counts[best] else -1), True
     return right
 
 
-def _within(boxes: Array, area: tuple[float, float] | None) -> Array:
-    """Whether the area of each box counts."""
+def _parts(boxes: Array, crowds: Array) -> Array:
+    """Intersection over the area of the boxes alone."""
+    low = np.maximum(boxes[:, None, :2], crowds[:, :2])
+    both = np.maximum(np.minimum(boxes[:, None, 2:], crowds[:, 2:]) - low, 0).prod(axis=-1)
+    own = sizes(boxes)[:, None]
+    return np.divide(both, own, out=np.zeros_like(both), where=own > 0)
+
+
+def sizes(boxes: Array) -> Array:
+    """The areas of boxes B 4."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _counts(truth: Truth, area: tuple[float, float] | None) -> Array:
+    return ~truth.ignored & _within(truth.areas, area)
+
+
+def _within(areas: Array, area: tuple[float, float] | None) -> Array:
     low, high = area or (-np.inf, np.inf)
-    size = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return (low <= size) & (size <= high)
+    return (low <= areas) & (areas <= high)
 
 
 def _area(precision: Array, recall: Array, points: str) -> float:
@@ -133,6 +192,6 @@ def _area(precision: Array, recall: Array, points: str) -> float:
     if points == "all":
         steps = np.diff(recall, prepend=0.0)
         return float((highest * steps).sum())
-    at = np.arange(int(points)) / (int(points) - 1)
+    at = np.linspace(0, 1, 101) if points == "101" else np.arange(11) / 10  # theirs, to the bit
     first = np.searchsorted(recall, at, side="left")
     return float(np.append(highest, 0)[first].mean())

@@ -110,6 +110,7 @@ class Protocol:
     thresholds: Fact  # overlaps from which a detection is right
     nms: Fact  # overlap of the suppression of detections
     least_score: Fact  # of a detection
+    most: Fact  # detections of an image, of all classes
     multi_scale: Fact  # short sides of the test at several scales
     box_average: Fact  # whether boxes are averaged iteratively in that test
     box_average_settings: Fact  # (rounds after the first, overlap of boxes that vote)
@@ -157,7 +158,7 @@ ROI_SETTINGS = (
     " kept_training least_side"
 )
 RPN_SETTINGS = "anchor_scales anchor_ratios rpn_hidden rpn_rois rpn_positive rpn_overlaps"
-TESTS_OF_BOXES = "thresholds nms least_score multi_scale box_average box_average_settings"
+TESTS_OF_BOXES = "thresholds nms least_score most multi_scale box_average box_average_settings"
 
 _text, _copy = partial(Fact, known="text"), partial(Fact, known="copy")
 _NOT_SAID = "not in the paper"
@@ -191,7 +192,7 @@ _SEGMENTATION = {
 
 _DETECTION = {
     **absent("positive overlaps hardest class_agnostic nms kept", _NOT_SAID, "open"),
-    **absent("kept_training least_side least_score", _NOT_SAID, "open"),
+    **absent("kept_training least_side least_score most", _NOT_SAID, "open"),
     **absent(RPN_SETTINGS, "not in the paper, which follows Ren 2015", "open"),
     **absent("multi_scale box_average box_average_settings", "tested at one scale"),
     **absent("beta_fc", "no fully connected branch"),

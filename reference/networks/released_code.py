@@ -62,13 +62,13 @@ _SEGMENTATION = {
     "offset_groups": _symbol(1),
     "offset_dilation": _code(1, "symbols/*_dcn.py: 1, not the 2 of the layer"),
     "beta_bias": _code(2.0, "symbols/*_dcn.py: lr_mult of the biases"),
-    "reduction_rate": Fact(None, "symbols/*_dcn.py was not read for it", "open"),
+    "reduction_rate": _symbol(1.0),
     "metric": _code("mean IoU over pixels", "lib/dataset"),
 }
 
 _DETECTION = {
     **absent("multi_scale box_average box_average_settings", "not in this code"),
-    **absent("least_score", "*.yaml has no such setting", "open"),
+    **absent("least_score most", "*.yaml has no such setting", "open"),
     "rpn_hidden": _symbol(512),
     "short_side": _yaml(600),
     "long_side": _yaml(1000),
@@ -98,6 +98,7 @@ _VOC = {
     "thresholds": _code((0.5, 0.7), "README.md: its table"),
 } | _rates(5e-4, 4.83, 7)
 _COCO = {
+    "most": _yaml(100),
     "train_set": _code("COCO trainval", "*.yaml: train2014 and val2014"),
     "test_set": _code("COCO test-dev", "*.yaml: test-dev2015"),
     "classes": _yaml(81),
@@ -129,7 +130,7 @@ _RFCN = {
 }
 
 _SEGMENTATION_VOC = {
-    "train_set": _yaml("VOC 2012, with the extra mask annotations"),
+    "train_set": _code("VOC 2012, with the extra mask annotations", "README.md, Installation"),
     "test_set": _yaml("VOC 2012 val"),
     "classes": _yaml(21),
     "short_side": _yaml(360),

@@ -54,6 +54,11 @@ def times(
 
 
 def medians(calls: dict[str, Call], rounds: int) -> dict[str, float]:
+    """The median seconds of each call."""
+    return {name: median(each) for name, each in timed(calls, rounds).items()}
+
+
+def timed(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
     """The seconds of each call: `rounds` of all in turn.
 
     Every time a call that is not counted goes before: it gets the memory that another one has left.
@@ -65,7 +70,7 @@ def medians(calls: dict[str, Call], rounds: int) -> dict[str, float]:
             start = time.perf_counter()
             call()
             taken[name].append(time.perf_counter() - start)
-    return {name: median(each) for name, each in taken.items()}
+    return taken
 
 
 def works(net: Any, size: tuple[int, int], where: Where = CPU) -> tuple[Call, Call]:

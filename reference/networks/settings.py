@@ -128,7 +128,8 @@ def of_training(plan: Protocol) -> Options:
 
 def of_detections(plan: Protocol) -> Options:
     """Of `detections.detections`, and of `rpn.detect`."""
-    return {"least": plan.need("least_score"), "overlap": plan.need("nms")}
+    most = {} if plan.most.value is None else {"most": plan.most.value}
+    return {"least": plan.need("least_score"), "overlap": plan.need("nms")} | most
 
 
 def of_test(plan: Protocol, *, averaged: bool = False) -> Options:

@@ -65,7 +65,7 @@ def train(
     Raises Diverged where the loss is not finite, or refused because of what is not, in all
     processes of the run; the checkpoint is then that of the steps before.
     """
-    _check(every, rate)
+    _check(every, rate, iterations)
     group = communicator if communicator is not None and communicator.size > 1 else None
     if checkpoint is not None:
         parallel.together(group, partial(_resume, checkpoint, state, frozen), ValueError)
@@ -85,9 +85,11 @@ def train(
     return state
 
 
-def _check(every: int, rate: Any) -> None:
+def _check(every: int, rate: Any, iterations: int) -> None:
     if every < 1:
         raise ValueError(f"every is {every}, expected 1 or more")
+    if iterations < 0:
+        raise ValueError(f"iterations is {iterations}, expected 0 or more")
     if not callable(rate):
         raise TypeError(
             f"rate is {rate!r}, expected a function of the iteration: lambda i: {rate!r}"
@@ -118,6 +120,9 @@ def _gradients(
         if where := _where(state, tape):
             raise Diverged(f"there is no loss {at}: {error}{where}") from error
         raise
+    if getattr(value, "shape", None) != ():
+        kind = getattr(value, "shape", type(value).__name__)
+        raise ValueError(f"the loss is of shape or type {kind}, expected a number of shape ()")
     if not np.isfinite(float(value)):
         raise Diverged(f"the loss is {float(value)} {at}{_where(state, tape)}")
     return float(value), tape.gradients(value), 1.0 if weight is None else float(weight(drawn))

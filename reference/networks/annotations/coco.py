@@ -2,7 +2,7 @@
 
 A box is x, y, w, h, with x and y from the image's left and top edge: x + w is exclusive already.
 Category ids have gaps, 1 to 90 for 80 categories, and become classes without gaps. The outlines
-of objects are not read.
+of objects are not read, but their areas are: "small" and "large" are said of them.
 """
 
 from collections.abc import Container
@@ -14,6 +14,7 @@ import numpy as np
 from . import images as image_files
 from .files import Entry, Objects, read_json
 
+Row = tuple[list[float], int, bool, float]  # box, class, crowd, area
 ROUNDING = 0.011  # COCO rounds x, y, w and h to hundredths, so x + w may be W + 0.01
 
 
@@ -42,7 +43,7 @@ def instances(
     of_category = {key: i for i, key in enumerate(order, 1)}
     names = tuple(categories[key]["name"].of(str, "a name") for key in order)
     files = _by_id(top["images"])
-    rows: dict[int, list[tuple[list[float], int, bool]]] = {key: [] for key in files}
+    rows: dict[int, list[Row]] = {key: [] for key in files}
     sizes = {key: (each["height"].whole(1), each["width"].whole(1)) for key, each in files.items()}
     for each in _by_id(top["annotations"]).values():
         image = _known(each["image_id"], sizes, "images")
@@ -50,7 +51,7 @@ def instances(
         kind = of_category[_known(each["category_id"], of_category, "categories")]
         crowd = bool(each["iscrowd"].whole(0, 1))
         if box is not None:
-            rows[image].append((box, kind, crowd))
+            rows[image].append((box, kind, crowd, _area(each, box)))
     found = {key: _objects(each, sizes[key], rows[key], images) for key, each in files.items()}
     return Instances(("background", *names), of_category, found)
 
@@ -91,9 +92,15 @@ def _box(entry: Entry, size: tuple[int, int], empty: str) -> list[float] | None:
     return None
 
 
+def _area(entry: Entry, box: list[float]) -> float:
+    """That of the outline; of the box where the file says none."""
+    if "area" not in entry.of(dict, "an object {...}"):
+        return (box[2] - box[0]) * (box[3] - box[1])
+    return entry["area"].area()
+
+
 def _objects(
-    entry: Entry, size: tuple[int, int], rows: list[tuple[list[float], int, bool]],
-    folder: str | Path | None,
+    entry: Entry, size: tuple[int, int], rows: list[Row], folder: str | Path | None,
 ) -> Objects:  # fmt: skip
     name = entry["file_name"].of(str, "the name of a file")
     if folder is not None:
@@ -102,7 +109,8 @@ def _objects(
     return Objects(
         image=name,
         size=size,
-        boxes=np.array([box for box, _, _ in rows], float).reshape(-1, 4),
-        labels=np.array([kind for _, kind, _ in rows], int),
-        ignored=np.array([crowd for _, _, crowd in rows], bool),
+        boxes=np.array([row[0] for row in rows], float).reshape(-1, 4),
+        labels=np.array([row[1] for row in rows], int),
+        ignored=np.array([row[2] for row in rows], bool),
+        areas=np.array([row[3] for row in rows], float),
     )

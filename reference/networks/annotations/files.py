@@ -11,6 +11,7 @@ from xml.parsers import expat
 from numpy import ndarray as Array
 
 from ..anchors import Truths
+from ..metrics import Truth
 
 LARGEST = sys.float_info.max  # whole numbers of JSON may be larger; NaN is not smaller
 
@@ -23,6 +24,7 @@ class Objects(NamedTuple):
     boxes    R 4 in float64: x1, y1, x2, y2, with x2 and y2 exclusive
     labels   R, classes from 1 on
     ignored  R, True for those that neither train nor count: VOC's difficult ones, COCO's crowds
+    areas    R, in pixels: COCO's are those of the outlines, as its file says
     """
 
     image: str
@@ -30,10 +32,16 @@ class Objects(NamedTuple):
     boxes: Array
     labels: Array
     ignored: Array
+    areas: Array
 
     def truths(self) -> Truths:
         """What a `rpn.Batch` takes: boxes and classes, without those that are ignored."""
         return Truths(self.boxes[~self.ignored], self.labels[~self.ignored])
+
+    def truth(self, label: int) -> Truth:
+        """What `average_precision` takes: the objects of one class, the ignored ones too."""
+        here = self.labels == label
+        return Truth(self.boxes[here], self.ignored[here], self.areas[here])
 
 
 def read(path: str | Path, what: str) -> bytes:
@@ -92,6 +100,12 @@ class Entry:
         if type(self.value) is not int or not _within(self.value, least, most):
             self.fail(f"is {_short(self.value)}", _from(least, most))
         return self.value
+
+    def area(self) -> float:
+        """A finite number, 0 or more."""
+        if type(self.value) not in (int, float) or not 0 <= self.value <= LARGEST:
+            self.fail(f"is {_short(self.value)}", "a finite number, 0 or more")
+        return float(self.value)
 
     def numbers(self, names: str) -> list[float]:
         """As many finite numbers as there are names."""

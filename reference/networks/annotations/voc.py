@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray as Array
 
+from ..metrics import sizes
 from . import images
 from .files import Element, Objects, broken, read, read_xml
 
@@ -33,13 +34,14 @@ def objects(path: str | Path, image: str | Path | None = None) -> Objects:
     if image is not None:
         images.check_size(image, images.size(image), (H, W), str(path))
     found = root.all("object")
-    boxes = [_box(each.child("bndbox"), (H, W)) for each in found]
+    boxes = np.array([_box(each.child("bndbox"), (H, W)) for each in found], float).reshape(-1, 4)
     return Objects(
         image=root.child("filename").text.strip(),
         size=(H, W),
-        boxes=np.array(boxes, float).reshape(-1, 4),
+        boxes=boxes,
         labels=np.array([_class(each.child("name")) for each in found], int),
         ignored=np.array([_difficult(each) for each in found], bool),
+        areas=sizes(boxes),
     )
 
 
