@@ -107,6 +107,9 @@ def test_the_page_can_fail(section, monkeypatch):
         ("11", "agree(lambda a: scored(x, a), offset, grads.offset)",
          "agree(lambda a: scored(x, a), offset, grads.offset / 2)"),
         ("12", '"bins": "mxnet"', '"bins": "align"'),  # whose first point is inside
+        ("12", "(-1.001, 0)", "(-1.001, 1.5)"),  # no jump at -1, and none at H
+        ("12", "(8.001, 0)", "(8.001, 1.5)"),
+        ("12", "== (1.5 + 0) / 2", "== 1.5"),  # the point that is lost counted out
         ("14", "a, weight)).sum(), offset, grads.offset)",
          "a, weight)).sum(), offset, grads.offset[:, ::-1])"),  # dx of the last tap first
     ],

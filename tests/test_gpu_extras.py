@@ -1,4 +1,4 @@
-"""What a module says whose package is not installed: one line with the name of the extra.
+"""What a module says whose package is not installed: one line, how to install it.
 
 Each test is a child process, in which the package is hidden.
 """
@@ -18,6 +18,7 @@ SAID = {
     " '.[jax]'",
     "onnx": "ImportError: deformable_convnets.gpu.onnx needs the package onnx; in a checkout, pip"
     " install '.[onnx]'",
+    "torch": "ImportError: deformable_convnets.gpu.torch needs PyTorch: pip install torch",
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="onnx is in the extra `test`")
 
+from deformable_convnets.gpu import onnx as ours  # noqa: E402
 from deformable_convnets.gpu.onnx import to_onnx  # noqa: E402
 from deformable_convnets.reference.networks import layers  # noqa: E402
 
@@ -89,10 +90,43 @@ def test_what_modules_of_torch_have():
         to_onnx(LAYER, branch=branch)
 
 
-def test_bfloat16():
+NEWEST = onnx.defs.onnx_opset_version()
+
+
+@pytest.mark.parametrize("opset", [19, 20, 21, 22, NEWEST])
+def test_bfloat16(opset):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     layer = replace(LAYER, weight=LAYER.weight.astype(ml_dtypes.bfloat16), bias=None)
-    with pytest.raises(ValueError, match="dtype bfloat16, which DeformConv of opset 19 does not"):
-        to_onnx(layer, opset=19)
-    model = to_onnx(layer)
+    if opset < 22:
+        said = f"dtype bfloat16, which DeformConv of opset {opset} does not take, expected opset 22"
+        with pytest.raises(ValueError, match=said):
+            to_onnx(layer, opset=opset)
+        return
+    model = to_onnx(layer, opset=opset)
     assert onnx.numpy_helper.to_array(model.graph.initializer[0]).dtype == layer.weight.dtype
+
+
+IR = {19: 9, 20: 9, 21: 10, 22: 10, 23: 11}  # the oldest that has the opset: ONNX's Versioning.md
+
+
+@pytest.mark.parametrize("opset", [n for n in IR if n <= NEWEST])
+def test_the_ir_version_is_the_oldest_that_has_the_opset(opset):
+    """A newer one would shut out older readers for nothing, an older one be no model."""
+    assert to_onnx(LAYER, opset=opset).ir_version == IR[opset]
+
+
+SPOILT = {
+    "an attribute that does not exist": lambda a: {**a, "strydes": (1, 1)},
+    "no group": lambda a: {**a, "group": "one"},
+    "strides for three axes": lambda a: {**a, "strides": (1, 1, 1)},  # full_check alone sees it
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_model_that_onnx_refuses_is_not_written(spoil, tmp_path, monkeypatch):
+    """What `to_onnx` makes is checked by ONNX itself before anyone gets it."""
+    right = ours.Layer.attributes.fget
+    monkeypatch.setattr(ours.Layer, "attributes", property(lambda self: spoil(right(self))))
+    with pytest.raises((onnx.checker.ValidationError, onnx.shape_inference.InferenceError)):
+        to_onnx(LAYER, tmp_path / "layer.onnx")
+    assert not list(tmp_path.iterdir())

@@ -113,10 +113,10 @@ def weights_of(ax, values, title, form=None):
 
 
 def curves(ax, at, lines, legend="best", **labels):
-    """Lines over one axis, by their names; up to three are dashed differently."""
+    """Lines over one axis, by their names; up to three, and all beyond five, are dashed."""
     styles = ("-", "--", "-.") if len(lines) <= 3 else ("-",)
     for i, (name, values) in enumerate(lines.items()):
-        colour, style = (PN, Q, P, P0, INK)[i % 5], styles[i % len(styles)]
+        colour, style = (PN, Q, P, P0, INK)[i % 5], "--" if i >= 5 else styles[i % len(styles)]
         ax.plot(at, values, style, color=colour, label=name, lw=1.8)
     ax.set(**labels)
     if legend:

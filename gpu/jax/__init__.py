@@ -11,8 +11,9 @@ Arrays of NumPy are taken as jax.numpy takes them: without jax_enable_x64 float6
 bfloat16 is computed in float32 and rounded once, on the CPU and where no version of `gpu` takes it.
 
 Under jax.vmap each example is a call of its own, one after the other, so batch indices of RoIs are
-those of its own x. Arrays of several devices are for jax.jit, which gathers them, and for
-jax.shard_map inside it, where each device computes with its own part.
+those of its own x. Arrays that are spread over several devices are for jax.jit, which gathers
+them, and for jax.shard_map inside it, where each device computes with its own part. jax.export does
+not work with a call: it is a callback to this process, which JAX refuses by NotImplementedError.
 
 Raises what `reference` and `gpu` raise. Inside jax.jit and jax.vmap the values of RoIs are known
 only when it runs: JAX puts its own error around ours. RoIs are constants: jax.grad gives zeros.

@@ -240,7 +240,8 @@ def _placed(given: Named) -> tuple[Named, Any]:
     if len(places) > 1:
         said = ", ".join(f"{n} on {' and '.join(sorted(where[n]))}" for n in fixed)
         checks.Call(**given).fail(
-            f"the arrays are in different places, {said}, expected all in one; jax.jit gathers them"
+            f"the arrays are in different places, {said}, expected all in one: jax.device_put;"
+            " jax.jit takes arrays that are spread over the same devices"
         )
     (device,) = given[fixed[0]].devices()
     if device.platform not in PLATFORMS:

@@ -21,6 +21,11 @@ has none of such operators. `import deformable_convnets.gpu.torch` is what impor
 `deformable_convnets.gpu` does not.
 """
 
+try:
+    import torch as _  # noqa: F401, the package, not this folder
+except ImportError as error:
+    raise ImportError("deformable_convnets.gpu.torch needs PyTorch: pip install torch") from error
+
 from .functions import deform_conv2d, deform_ps_roi_pool, deform_roi_pool, ps_roi_pool, roi_pool
 from .modules import DeformConv2d, DeformPSRoIPool, DeformRoIPool
 

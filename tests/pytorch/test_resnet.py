@@ -42,7 +42,7 @@ def assert_close(found, expected, exact):
     assert abs(found - exact).max() <= 4 * most
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, 50, 101])
 def test_logits(depth, tmp_path):
     net = theirs(depth)
     torch.save(net.state_dict(), tmp_path / "net.pth")

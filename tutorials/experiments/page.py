@@ -17,6 +17,7 @@ the numbers of three seeds as JSON, a picture, and this page:
 
     make experiment NAME=table1                  # one of: {names}
     make experiment NAME=table1 ARGS=--quick     # less than a minute; says only that it works
+    make experiment NAME=table1 ARGS=--judge     # no training: verdicts again, from the numbers
 
 `runs.py` says what a run is, `segmentation.py` and `detection.py` what is trained and measured,
 `worlds.py` on which pictures, and `*_tables.py` which runs a table has and what the paper says of
@@ -24,7 +25,8 @@ them. Numbers are mean ± standard deviation of the three seeds, divided by 3, n
 
 A verdict is about order alone: look how far apart the numbers are. It "agrees" with what the paper
 says, or "holds" where only we ask, if the means of the seeds are in the claimed order and most
-seeds are too; it is "not clear" if the means are and most seeds are not.
+seeds are too; it is "not clear" if the means are and most seeds are not. One question was asked
+when its numbers were there already, that of `table5` about small objects over dilation 1.
 
 **Mind the length of training.** {length}
 

@@ -49,6 +49,35 @@ def _section(section: Section, results: Mapping[Run, Any], seeds: int, quick: bo
             "rows": rows, "claims": claims, "printed": section.printed}  # fmt: skip
 
 
+def judged_again(told: dict[str, Any], table: Table) -> dict[str, Any]:
+    """A summary with the verdicts that its own numbers, one for each seed, give now.
+
+    For claims that were added after the runs: nothing is trained and no number changes. ValueError
+    if it lacks a section or a number that a claim compares.
+    """
+    kept = {section["title"]: section for section in told["sections"]}
+    if list(kept) != [section.title for section in table.sections]:
+        expected = ", ".join(section.title for section in table.sections)
+        raise ValueError(f"{table.name} has {', '.join(kept)} in its file, expected {expected}")
+    sections = [
+        kept[section.title] | {"claims": _verdicts(section, kept[section.title], told["seeds"])}
+        for section in table.sections
+    ]
+    return told | {"sections": sections}
+
+
+def _verdicts(section: Section, kept: dict[str, Any], seeds: int) -> list[dict[str, Any]]:
+    rows = {row["label"]: row["values"] for row in kept["rows"]}
+    numbers = {(row, c): each["seeds"] for row, of in rows.items() for c, each in of.items()}
+    for claim in section.claims:
+        for row, column in sorted(claim.cells - set(numbers)):
+            raise ValueError(
+                f"{section.title} has no {row} | {column} in its file, which"
+                f" '{claim.says}' compares: train it again"
+            )
+    return [verdict(claim, numbers, seeds) for claim in section.claims]
+
+
 def _milliseconds(found: list[Any]) -> float | None:
     """A step for one picture: the median of the seeds that were trained without a break."""
     each = [(r["seconds_per_step"], r["settings"]["batch"]) for r in found]
@@ -104,14 +133,17 @@ def text(told: dict[str, Any]) -> str:
 
 
 def _table(section: dict[str, Any]) -> list[str]:
-    paper = list(dict.fromkeys(name for row in section["rows"] for name in row["paper"]))
+    every = dict.fromkeys(name for row in section["rows"] for name in row["paper"])
     own = section["columns"]
+    paper = [name for name in every if name not in own]  # else they stand beside ours
+    title = section["title"] + ", in brackets the paper" * (len(paper) < len(every))
     timed = len({row["ms_per_image"] for row in section["rows"]}) > 1  # else rows of one run
     kept = ["parameters", "steps", "ms/image"] if timed else []
-    head = [section["title"], *own, *(f"paper: {name}" for name in paper), *kept]
+    head = [title, *own, *(f"paper: {name}" for name in paper), *kept]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in section["rows"]:
-        cells = [shown(row["values"][c], section["unit"]) for c in own]
+        beside = {c: f" ({row['paper'][c]})" for c in own if c in row["paper"]}
+        cells = [shown(row["values"][c], section["unit"]) + beside.get(c, "") for c in own]
         cells += [str(row["paper"].get(name, "")) for name in paper]
         ms = row["ms_per_image"]
         if timed:

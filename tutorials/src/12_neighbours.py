@@ -738,9 +738,10 @@ by_hand = np.einsum("oyx,ock,ckyx->kyx", gy9[0], w.reshape(4, 3, 9), taps_read)
 assert np.array_equal(grads.mask[0], by_hand)  # w_k x(.), summed over what shares the mask
 
 # %% [markdown]
-# The branch starts at zero. Its text takes a sigmoid, so that a mask starts as 1/2; released code
-# takes twice the sigmoid, and starts as the plain convolution. For RoIs a bin is multiplied by its
-# mask: `deform_roi_pool(...) * mask`.
+# The branch starts at zero. Its text takes a sigmoid, so that a mask starts as 1/2; so does
+# `ModulatedDeformConv2dPack` of mmcv. MXNet's layer for Gluon, `ModulatedDeformableConvolution`, takes
+# twice the sigmoid, and starts as the plain convolution. For RoIs a bin is multiplied by its mask:
+# `deform_roi_pool(...) * mask`.
 
 # %% tags=["check"]
 sigmoid_of_0 = np.full_like(mask, 1 / (1 + np.exp(-0.0)))
