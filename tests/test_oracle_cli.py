@@ -1,6 +1,7 @@
 """`dcn-verify`: its exit status, its one line where nothing can be checked, and its files."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -15,6 +16,9 @@ from deformable_convnets import reference
 
 def right(x, offset, weight, bias=None, **options):
     return reference.deform_conv2d(x, offset, weight, bias, **options)
+
+def deform_conv3d(x, offset, weight, bias=None, **options):
+    return reference.deform_conv3d(x, offset, weight, bias, **options)
 
 def right_backward(*args, **options):
     return tuple(reference.deform_conv2d_backward(*args, **options))
@@ -102,12 +106,15 @@ def test_a_kernel_that_dies_or_hangs_is_reported(run, name, words):
         (["kernels:right", "--examples", "0"], "examples is 0, expected an int of at least 1"),
         (["kernels:right", "--op", "all"], "--op all is for the known targets"),
         (["kernels:right", "--arrays", "numbers"], "numbers"),
+        (["--dtype", "float31", "kernels:right"], "dtype is 'float31', expected one of float16"),
+        (["kernels:deform_conv3d", "--law", "axes"], "laws is 'axes', expected one of volume_"),
+        (["kernels:right", "--law", "volume_forward_is_exact"], "laws is 'volume_forward"),
         (["kernels:right", "--python", "/no/python"], "kernels:right: cannot run /no/python"),
         (["paddle", "--op", "sample"], "paddle has no sample"),
     ],
 )
 def test_what_cannot_be_checked_is_one_line_and_status_2(run, words, line):
-    status, out, err = run(*words, "--dtype", "float32")
+    status, out, err = run(*(() if "--dtype" in words else ("--dtype", "float32")), *words)
     assert status == 2
     assert err.startswith("dcn-verify: ")
     assert line in err
@@ -188,3 +195,62 @@ def test_an_interrupt_is_one_line(run, monkeypatch):
     status, _, err = run("reference")
     assert status == 130
     assert err.strip() == "dcn-verify: interrupted"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--dtype", "float32,float64", "kernels:right"),
+        ("kernels:right", "--dtype", "float32, float64"),
+        ("kernels:right", "--dtype", "float32", "float64"),  # as it once was
+    ],
+)
+def test_dtypes_have_commas_between_them(run, words):
+    status, out, err = run(*words, "--law", "forward_is_exact", "--examples", "2")
+    assert (status, err) == (0, "")
+    assert "forward alone; float32, float64; " in out
+
+
+def test_one_dtype_may_stand_before_the_target(run):
+    status, out, _ = run(*FAST, "kernels:right", "--law", "forward_is_exact")
+    assert status == 0
+    assert "forward alone; float32; " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "op"),
+    [
+        (["kernels:deform_conv3d"], "deform_conv3d"),
+        (["kernels.py:deform_conv3d"], "deform_conv3d"),
+        (["kernels:reference.deform_conv3d"], "deform_conv3d"),
+        (["kernels:right"], "deform_conv2d"),
+        (["kernels:deform_conv3d", "--op", "deform_conv2d"], "deform_conv2d"),
+    ],
+)
+def test_a_callable_with_the_name_of_an_operator_is_that_operator(run, words, op):
+    law = "forward_is_exact"
+    status, out, _ = run(*words, *FAST, "--law", law)
+    assert out.startswith(f"{op} of {words[0]}: ")
+    assert status == ("--op" in words)
+
+
+@pytest.mark.parametrize("law", ["forward_is_exact", "volume_forward_is_exact"])
+def test_a_law_of_volumes_may_be_named_as_that_of_maps(run, law):
+    status, out, _ = run("kernels:deform_conv3d", *FAST, "--law", law)
+    assert status == 0
+    assert out.endswith("kept, on 5 examples each:\n  volume_forward_is_exact\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["reference", *FAST, "--law", "forward_is_exact"], ["--list", "laws"], ["--help"]],
+)
+def test_a_reader_who_has_read_enough_is_no_error(words, monkeypatch):
+    """As in `dcn-verify ... | head`: here nobody reads at all."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # argparse drops what it cannot write
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "deformable_convnets.reference.oracle", *words]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, "")

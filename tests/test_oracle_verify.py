@@ -1,12 +1,20 @@
 """`verify` and its report: what is asked for, what is listed, and that bad input is told."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from deformable_convnets import reference
-from deformable_convnets.reference.oracle import Implementation, check, problems, shapes, verify
+from deformable_convnets.reference.oracle import (
+    Implementation,
+    check,
+    features,
+    problems,
+    shapes,
+    verify,
+)
 from deformable_convnets.reference.oracle.failures import NotSupported
 from deformable_convnets.reference.oracle.implementation import OPERATORS, REFERENCE
 from deformable_convnets.reference.oracle.laws import LAWS
@@ -165,6 +173,22 @@ def test_check_is_one_law_on_one_problem():
         check(x_first, "forward_is_exact", problem)
     with pytest.raises(NotSupported, match="bias"):
         check(plain, "forward_is_exact", problem.with_(bias=np.ones(1, "f4")))
+
+
+def test_without_hypothesis_it_says_what_to_install(monkeypatch):
+    def asked(*_, **__):
+        raise SystemError("the kernel was called")
+
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    words = "verify needs Hypothesis: in a checkout, pip install '.\\[oracle\\]'"
+    with pytest.raises(ImportError, match=words):
+        verify(asked, **FEW)
+
+
+def test_the_words_of_a_diagnosis_suit_volumes():
+    for operator in ("deform_conv2d", "deform_conv3d"):
+        assert features.meaning(operator, "unequal axes").endswith("differ between the axes")
+    assert features.meaning("roi_pool", "unequal axes").endswith("differs between y and x")
 
 
 def wrong_grads(*_, **__):

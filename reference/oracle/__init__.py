@@ -6,6 +6,7 @@
     verify.py          hold an implementation to the laws; `check` is one law on one problem
     report.py          what comes of it, as text, JSON or a test's failure
     page.py, page_style, pictures, probes, sites, stages   as one HTML page with pictures
+    summary.py         what a picture shows, in a sentence
     implementation.py  what is tested: callables on NumPy arrays, and what they lack
     features.py        the words for what an implementation may lack
     problems.py, shapes.py   exact problems, certified: any right implementation agrees bit for bit
@@ -17,7 +18,8 @@
     roi_coordinates.py the points of its bins, one by one, and how far rounding may move them
     compare.py         the three assertions: the same bits, within a bound, between two values
     mistakes.py        wrong variants that people write, and which of them explains a result
-    calls.py, lifted, hunt, smaller, diagnosis, example   how `verify` calls, searches, explains
+    calls.py, lifted, hunt, smaller, example   how `verify` calls, searches, and shows it again
+    diagnosis.py, lost_writes   how it explains what it found
     child.py, peers/   implementations in a process of their own, and those of other libraries
     cli.py             dcn-verify
     vectors.py, vector_cases, vector_list   test vectors for those without Python; VECTORS.md

@@ -4,10 +4,11 @@
     dcn-verify torchvision --python .venv-peers/bin/python --html report.html
 
 Exit status: 0 if every law that was checked holds, 1 if one is broken, 2 if an operator could not
-be checked, for a reason that is one line, and 130 after an interrupt.
+be checked, for a reason that is one line, 130 after an interrupt, and 141 where nobody reads on.
 """
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,19 @@ WIDTH = 24  # of the progress bar
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dcn-verify` with these arguments; returns its exit status."""
-    parsed = _parser().parse_args(argv)
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(argv: Sequence[str]) -> int:
+    parsed = _parser().parse_args(_with_commas(argv))
+    parsed.op = parsed.op or _called(parsed.target or "")
     if parsed.list:
         print(_listed(parsed.list))
         return 0
@@ -40,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ndcn-verify: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except (ValueError, TypeError, CannotStart, OSError) as error:
         print(f"dcn-verify: {error}", file=sys.stderr)
         return 2
@@ -80,6 +95,23 @@ def _reports(parsed: argparse.Namespace) -> Iterator[Report]:
             if path is not None:
                 _with_operator(path, op, parsed.op == "all").write_text(text(), encoding="utf-8")
         yield report
+
+
+def _with_commas(argv: Sequence[str]) -> list[str]:
+    """`--dtype float32 float64`, as it once was, with a comma."""
+    words: list[str] = []
+    for word in argv:
+        if word in DTYPES and len(words) > 1 and words[-2] == "--dtype":
+            words[-1] += f",{word}"
+        else:
+            words.append(word)
+    return words
+
+
+def _called(target: str) -> str:
+    """The operator that a callable is called after, else deform_conv2d."""
+    name = target.rpartition(":")[2].rpartition(".")[2]
+    return name if ":" in target and name in OPERATORS + VOLUMES else "deform_conv2d"
 
 
 def _status(report: Report) -> int:
@@ -196,16 +228,15 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--op",
         choices=(*OPERATORS, *VOLUMES, "all"),
-        default="deform_conv2d",
         metavar="OP",
-        help=f"the operator: {', '.join(OPERATORS + VOLUMES)}; all of a known target",
+        help=f"the operator: {', '.join(OPERATORS + VOLUMES)}; all of a known target. Without it,"
+        " the one that the callable has the name of, else deform_conv2d",
     )
     add("--backward", metavar="CALLABLE", help="its gradients, [module:]callable")
     add(
         "--dtype",
-        nargs="+",
-        choices=DTYPES,
-        help="default: what a known target has, else float32 and float64",
+        type=_words,
+        help=f"{', '.join(DTYPES)}; default: what a known target has, else float32 and float64",
     )
     add("--border", type=_words, default=["zero"], help=f"{' or '.join(BORDERS)}; default zero")
     add("--bins", type=_words, help=f"the rule for the points of a RoI's bins: {', '.join(BINS)}")

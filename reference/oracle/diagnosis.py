@@ -14,7 +14,7 @@ import numpy as np
 
 import deformable_convnets.reference as reference
 
-from . import features, laws, laws_of_parts, problems, roi_laws, roi_problems
+from . import features, laws, laws_of_parts, lost_writes, problems, roi_laws, roi_problems
 from .calls import Record
 from .compare import ABSENT, Mismatch
 from .failures import Failed, NotSupported
@@ -218,6 +218,11 @@ def _of_results(name: str, result: str, each: list[Case]) -> str:
     names = [m.name for m in _candidates(name, result) if _explains(m, result, each)]
     if names:
         return f"{what} equals {' or '.join(names)}"
+    if result == "x" and lost_writes.lost(name, each):
+        return (
+            f"{what} is right where one sample reads the pixel, and wrong only where several do:"
+            " they overwrite each other, not add"
+        )
     if any(np.isnan(c.result).any() and not np.isnan(c.right).any() for c in each):
         return f"{what} is NaN where it should be a number"
     outcomes = [(features.of(name, case.arguments), case.wrong) for case in each]

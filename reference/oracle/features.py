@@ -37,7 +37,7 @@ CONVOLUTION = ANY | {
     "dilation": "a dilation > 1",
     "padding": "padding",
     "uneven padding": "padding that differs between before and after",
-    "unequal axes": "kernel, stride, padding or dilation that differ between y and x",
+    "unequal axes": "kernel, stride, padding or dilation that differ between the axes",
     "whole offsets": "offsets that are all whole numbers",
     "fractions": "offsets that are not whole",
     "far offsets": "offsets of more than 4 pixels",

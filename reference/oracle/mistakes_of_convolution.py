@@ -66,6 +66,21 @@ LAYOUTS: Wrong = {
     "the offset in units of the dilation": scaled(lambda c: yx(c.layer.dilation)),
     "the offset in units of the stride": scaled(lambda c: yx(c.layer.stride)),
 }
+
+
+def x_first_sizes(order: str) -> Wrong:
+    """A stride, padding or dilation read in the opposite order: "(x, y)" or "(x, y, z)"."""
+    return {
+        f"the padding as {order}": with_points(lambda p, c: p + w.first(c) - w.first(c)[::-1]),
+        f"the dilation as {order}": with_points(
+            lambda p, c: p + w.steps(c) * (yx(c.layer.dilation[::-1]) - yx(c.layer.dilation))
+        ),
+        f"the stride as {order}": with_points(
+            lambda p, c: p + w.pixels(c) * (yx(c.layer.stride[::-1]) - yx(c.layer.stride))
+        ),
+    }
+
+
 GRIDS: Wrong = {
     "the missing p_n": with_points(
         lambda p, c: p - R(c.layer.kernel, dilation=c.layer.dilation)[:, :, None, None]
@@ -75,15 +90,9 @@ GRIDS: Wrong = {
     "the padding of another kernel, d (k // 2), whatever was given": with_points(
         lambda p, c: p + w.first(c) - yx(c.layer.dilation) * (yx(c.layer.kernel) // 2)
     ),
-    "the padding as (x, y)": with_points(lambda p, c: p + w.first(c) - w.first(c)[::-1]),
     "the dilation forgotten": with_points(lambda p, c: p + w.steps(c) * (1 - yx(c.layer.dilation))),
-    "the dilation as (x, y)": with_points(
-        lambda p, c: p + w.steps(c) * (yx(c.layer.dilation[::-1]) - yx(c.layer.dilation))
-    ),
     "the stride forgotten": with_points(lambda p, c: p + w.pixels(c) * (1 - yx(c.layer.stride))),
-    "the stride as (x, y)": with_points(
-        lambda p, c: p + w.pixels(c) * (yx(c.layer.stride[::-1]) - yx(c.layer.stride))
-    ),
+    **x_first_sizes("(x, y)"),
     "a half-pixel shift": with_points(lambda p, c: p - 0.5),
     "coordinates in half precision": with_points(lambda p, c: half(p)),
 }

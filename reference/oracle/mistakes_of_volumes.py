@@ -9,6 +9,7 @@ from numpy import ndarray as Array
 
 from . import wrong_calls as w
 from . import wrong_gradients as wg
+from .mistakes_of_convolution import x_first_sizes
 from .mistakes_of_sampling import BORDERS, NAN, OUTSIDE
 from .wrong_calls import Call, Wrong, gathered, scaled, with_offset, with_points
 from .wrong_gradients import run_on, turned, twice
@@ -36,14 +37,11 @@ def whole_z(p: Array) -> Array:
     return np.concatenate([np.floor(p[:, :, :, :1]), p[:, :, :, 1:]], axis=3)
 
 
-def size(c: Call) -> Array:
-    return np.reshape(c.x.shape[2:], (3, 1, 1, 1))
-
-
 def mirrored(a: Array) -> Array:
     return a[:, :, ::-1, ::-1, ::-1].copy()
 
 
+SIZES = x_first_sizes("(x, y, z)")
 LAYOUTS: Wrong = {
     "the x-first channel order (dx, dy, dz)": gathered(lambda f, layer: x_first(f)),
     "the split layout (all dz, then all dy, then all dx)": gathered(lambda f, layer: w.split(f)),
@@ -53,6 +51,7 @@ LAYOUTS: Wrong = {
 }
 VOLUME: Wrong = {
     **LAYOUTS,
+    **SIZES,
     "offsets of taps numbered from the last axis": with_offset(
         lambda c: from_the_last_axis(c.field, c)
     ),
@@ -60,7 +59,7 @@ VOLUME: Wrong = {
     "bilinear in the plane of floor(p_z), not trilinear": with_points(lambda p, c: whole_z(p)),
     "the nearest pixel": with_points(lambda p, c: np.floor(p + 0.5)),
     "a half-pixel shift": with_points(lambda p, c: p - 0.5),
-    "a clamped border": with_points(lambda p, c: np.clip(p, 0, size(c) - 1)),
+    "a clamped border": with_points(lambda p, c: np.clip(p, 0, w.size(c) - 1)),
     "coordinates in half precision": with_points(lambda p, c: half(p)),
     NAN: with_offset(lambda c: np.where(np.isnan(c.field), OUTSIDE, c.field)),
     **BORDERS,
@@ -77,6 +76,8 @@ VOLUME_BACKWARD: Wrong = {
     "the offset gradient with dz and dx swapped": turned(
         "offset", lambda a, c: x_first(w.by_tap(a, c.layer))
     ),
+    "the opposite sign of the offset gradient": turned("offset", lambda a, c: -a),
+    "the offset gradient added twice": twice("offset"),
     "the offset gradient without dz": turned(
         "offset", lambda a, c: without_z(w.by_tap(a, c.layer))
     ),
@@ -95,6 +96,7 @@ VOLUME_BACKWARD: Wrong = {
     "the mask forgotten in the gradient of x": run_on("x", mask=lambda c: None),
     "the mask forgotten in the weight gradient": run_on("weight", mask=lambda c: None),
     "the gradient of x added twice": twice("x"),
+    "a gradient of x that overwrites instead of adding": wg.deform_last_written,
     "the weight gradient of the last image alone": turned(
         "weight", lambda a, c: wg.last_image(c).weight
     ),
@@ -105,5 +107,6 @@ VOLUME_BACKWARD: Wrong = {
     "the mask gradient added twice": twice("mask"),
     **BORDERS,
     **LAYOUTS,
+    **SIZES,
     "coordinates in half precision": with_points(lambda p, c: half(p)),
 }

@@ -26,6 +26,8 @@ dl.facts dt { color: var(--soft); } dl.facts dd { margin: 0; overflow-wrap: anyw
 .cause > .count { color: var(--soft); margin: 0; font-size: .9rem; }
 .diagnosis { font-size: 1.65rem; line-height: 1.25; font-weight: 650; margin: .15rem 0 1rem;
   overflow-wrap: anywhere; }
+.diagnosis.several { font-size: 1rem; line-height: 1.4; }
+.diagnosis.several span { display: block; padding-left: 1em; text-indent: -1em; }
 .law { margin: 0 0 1rem; } .law code { font-weight: 600; }
 .values { display: flex; flex-wrap: wrap; gap: .5rem 2rem; margin: 0 0 1.25rem; }
 .values div { display: flex; flex-direction: column; }

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from . import pictures
+from .summary import summary
+
 VERSION = 1  # of the JSON
 FEW = 24  # numbers that are printed
 
@@ -43,6 +46,13 @@ class Failure:
     call: Any = field(default=None, repr=False)
     difference: Any = field(default=None, repr=False)
     picture: Any = field(default=None, repr=False)
+
+    def shown(self) -> str:
+        """What the picture shows, in a sentence in ASCII; empty without one."""
+        if self.picture is None:
+            return ""
+        text = summary(self.picture).replace(pictures.MINUS, "-").replace("\N{INFINITY}", "inf")
+        return f"on a larger problem: {text}" if text and self.picture.code else text
 
     def where(self) -> str:
         """The family of the problem, and the arguments of the call: their numbers, if few."""
@@ -153,7 +163,9 @@ class Report:
         plain = {n: v for n, v in self.__dict__.items() if n not in ("failures", "kept")}
         plain["not_checked"] = [entry.__dict__ for entry in self.not_checked]
         words = ("law", "says", "dtype", "kind", "message", "diagnosis", "example")
-        failures = [{w: getattr(f, w) for w in words} for f in self.failures]
+        failures = [
+            {w: getattr(f, w) for w in words} | {"picture": f.shown()} for f in self.failures
+        ]
         kept = [entry.__dict__ for entry in self.kept]
         found = {"version": VERSION, "ok": self.ok, **plain, "failures": failures, "kept": kept}
         return json.dumps(found, indent=1)
@@ -192,6 +204,7 @@ def _broken(failures: list[Failure]) -> list[str]:
         f"  found      {first.message}",
         f"  where      {first.where()}",
         f"  diagnosis  {first.diagnosis}",
+        *([f"  picture    {shown}"] if (shown := first.shown()) else []),
         "  example",
         *[f"    {line}" for line in first.example.splitlines()],
     ]

@@ -10,10 +10,14 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
+
+import numpy as np
 
 from . import calls, laws
 from .child import Child
+from .failures import Failed
 from .features import WORDS
 from .hunt import Hunt
 from .implementation import OPERATORS, VOLUMES, Implementation
@@ -84,7 +88,7 @@ def verify(
               as a named tuple, a dict, or in the reference's order
     dtype     "float32", "float64" or "float16", or several of them
     border, bins  the rules at the border, and for the points of a RoI's bins, one or several
-    laws      names of `LAWS`; None for all of the operator's
+    laws      names of `LAWS`, for volumes also without "volume_"; None for all of the operator's
     examples  how many problems a law is tried on; the same seed draws the same ones
     lacks     what is not supported, in the words of `features.WORDS`. It is listed and not tried,
               as is a keyword that the callable does not take, and what raises NotImplementedError
@@ -95,8 +99,11 @@ def verify(
     shrink    whether to look for the smallest example of a failure
     progress  called with how many laws are done, of how many, and the next one's name
 
-    Raises ValueError for an unknown operator, dtype, border, rule, law or word.
+    Raises ValueError for an unknown operator, dtype, border, rule, law or word, ImportError without
+    Hypothesis, and RuntimeError where an array of the kind `arrays` cannot be made.
     """
+    if find_spec("hypothesis") is None:
+        raise ImportError("verify needs Hypothesis: in a checkout, pip install '.[oracle]'")
     asked = Asked(
         _one("op", op, OPERATORS + VOLUMES), _several("dtype", dtype, DTYPES),
         _several("border", border, BORDERS), _several("bins", bins, BINS),
@@ -105,7 +112,7 @@ def verify(
     )  # fmt: skip
     start = time.perf_counter()
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
-    with _running(i, isolated, time_limit) as running:
+    with _running(i, isolated, time_limit, arrays) as running:
         found = list(_outcomes(running, asked, progress))
     return Report(
         name=i.name, operator=op, gradients=i.offers(f"{op}_backward"), dtypes=asked.dtypes,
@@ -141,7 +148,7 @@ def check(
     words = frozenset(_several("lacks", lacks, WORDS, empty=True))
     asked = Asked(op, DTYPES, (border,), (bins,), (checked,), words, 1, 0, False, arrays)
     i = declared(as_implementation(implementation, op, backward, arrays), asked)
-    with _running(i, isolated, time_limit) as running:
+    with _running(i, isolated, time_limit, arrays) as running:
         checked.check(lifted(calls.careful(running, [], bare=checked.bare), op), problem)
 
 
@@ -185,18 +192,34 @@ def chosen(op: str, names: Words | None) -> tuple[Law, ...]:
     there = {law.name: law for law in laws_of(op)}
     if names is None:
         return tuple(there.values())
-    return tuple(there[name] for name in _several("laws", names, there))
+    words: Any = (names,) if isinstance(names, str) else names
+    if isinstance(words, Collection):  # a law of volumes has the name of that of maps
+        words = [f"volume_{word}" if f"volume_{word}" in there else word for word in words]
+    return tuple(there[name] for name in _several("laws", words, there))
 
 
 @contextmanager
-def _running(i: Implementation, isolated: bool, time_limit: float) -> Iterator[Implementation]:
-    """The implementation, in a child process if wanted."""
+def _running(
+    i: Implementation, isolated: bool, time_limit: float, arrays: str | None
+) -> Iterator[Implementation]:
+    """The implementation, in a child process if wanted; RuntimeError where no arrays can be."""
     if not 0 < time_limit < float("inf"):
         raise ValueError(f"time_limit is {time_limit}, expected a number of seconds above 0")
+    kind = arrays_of(arrays or "numpy")
     if not isolated:
+        kind.assert_there()
         yield i
         return
-    with Child(i.call, name=i.name, time_limit=time_limit) as child:
+
+    def there(a: Any) -> Any:  # asked in the child: a GPU that this process has used is lost there
+        kind.assert_there()
+        return a
+
+    with Child({**i.call, "arrays": there}, name=i.name, time_limit=time_limit) as child:
+        try:
+            child.call("arrays", {"a": np.zeros(1)})
+        except Failed as error:
+            raise RuntimeError(str(error)) from None
         yield replace(i, call={name: child.function(name) for name in i.call})
 
 

@@ -76,12 +76,12 @@ def grid(layer: Geometry) -> Array:
 
 
 def yx(values: Any) -> Array:
-    """Two numbers, for y and x, to be added to a field N G K 2 Ho Wo."""
-    return np.reshape(values, (2, 1, 1))
+    """A number for each axis, to be added to a field N G K 2 Ho Wo, or to that of volumes."""
+    return np.reshape(values, (-1, *(1,) * len(values)))
 
 
 def size(c: Call) -> Array:
-    """(H, W), for a field."""
+    """(H, W) or (D, H, W), for a field."""
     return yx(c.x.shape[2:])
 
 
@@ -97,7 +97,7 @@ def last(c: Call) -> Array:
 
 def steps(c: Call) -> Array:
     """The row and column of every tap, for a field."""
-    return np.moveaxis(np.indices(c.layer.kernel), 0, -1).reshape(-1, 2, 1, 1)
+    return np.stack([yx(tap) for tap in np.ndindex(c.layer.kernel)])
 
 
 def pixels(c: Call) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from .. import bilinear, convolution, deform_conv, layout
+from .. import bilinear, convolution, deform_conv, layout, trilinear
 from .wrong_calls import Call, Wrong, by_tap, last_of, only_channels
 
 
@@ -92,7 +92,8 @@ def sample_last_written(c: Call) -> Any:
     return c()._replace(x=lost.reshape(c.x.shape).astype(c.x.dtype))
 
 
-def deform_last_written(c: Call) -> Any:
+def deform_last_written(c: Call, write: Callable[[Any, Array], Array] = last_written) -> Any:
+    """The gradients of maps or volumes, that of x by `write`, which loses what should be added."""
     layer, w = c.layer, layout.weights(c.weight, c.layer.groups)
     columns = layout.outputs(c.grad_output, layer.groups).swapaxes(1, 2) @ w
     grads = layout.from_columns(columns, len(c.x), layer)
@@ -101,8 +102,10 @@ def deform_last_written(c: Call) -> Any:
     maps = deform_conv.locations(c.offset, layer)
     if not len(maps):
         return c()
-    each = zip(maps, np.split(grads, len(maps)), strict=True)
-    lost = [last_written(bilinear.G(p, c.x.shape[2:], border=c.border), g.T) for p, g in each]
+    cells: Any = trilinear.cells if c.x.ndim == 5 else bilinear.cells
+    at = [cells(bilinear.computed(p[None]), c.x.shape[2:], c.border) for p in maps]
+    each = zip(at, np.split(grads, len(maps)), strict=True)
+    lost = [write(cell.G, g.T) for cell, g in each]
     return c()._replace(x=np.reshape(lost, c.x.shape).astype(c.x.dtype))
 
 

@@ -163,6 +163,8 @@ assert report.failures[0].diagnosis == "y equals the dcnv1 border"
 # * **found**: the first wrong number, its index, and the right one.
 # * **diagnosis**: the wrong results of this kernel, here and on some dozens of other problems, are
 #   exactly those of a *known mistake*: the map does not end where it should.
+# * **picture**: where the samples of one wrong element went, on a larger problem if there is little
+#   to see on the smallest. `report.html("report.html")` draws it.
 # * **example**: Python that shows it again, on the smallest problem that was found.
 # * **so are**: other laws that are broken for the same reason. One bug breaks many laws; repair the
 #   cause, not the laws.

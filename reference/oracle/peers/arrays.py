@@ -3,6 +3,7 @@
     of("torch:cuda").to(a)         an array that is not contiguous stays so where the library can
     of("torch").back(results)      an array, or a tuple or dict of arrays
     of("jax").wrapped(function)    takes and returns NumPy arrays
+    of("cupy").assert_there()      whether an array can be made at all
 
 Standalone: `serve` loads it by its path. A library is imported when it is first used.
 """
@@ -47,6 +48,20 @@ class Numpy:
         if isinstance(result, tuple):
             return tuple(self._one_back(a) for a in result)
         return self._one_back(result)
+
+    def assert_there(self) -> None:
+        """RuntimeError where no array can be made: no such device, or a library built without it.
+
+        What is tested is not asked, so that this is no fault of it.
+        """
+        try:
+            self.back(self.to(np.zeros(1, np.float32)))
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:
+            name = ":".join(filter(None, [self.package, self.device]))
+            said = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise RuntimeError(f"arrays is {name!r}, which cannot be made here: {said}") from error
 
     def wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function on NumPy arrays."""

@@ -237,6 +237,7 @@ def imported(options: dict[str, Any]) -> tuple[dict[str, Callable[..., Any]], di
     versions = {"python": "{}.{}.{}".format(*sys.version_info[:3]), "numpy": np.__version__}
     if options.get("arrays"):
         kind = sibling("arrays").of(options["arrays"])
+        kind.assert_there()
         functions = {name: kind.wrapped(function) for name, function in functions.items()}
         versions[kind.package] = kind.version()
     return functions, versions
