@@ -14,8 +14,8 @@ PEER = torchvision mxnet openvino paddle
 # -e: the files of this checkout. Empty: a copy of them, as a user has it.
 EDITABLE = -e
 ARGS =
-# What compute-sanitizer looks at: every kernel, once.
-SANITIZED = tests/test_laws.py -k "is_exact and float32 and not reference-"
+# What compute-sanitizer looks at: every kernel, once; the fused ones with each of their tiles.
+SANITIZED = tests/test_laws.py tests/test_gpu_fused.py -k "(is_exact and float32 and not reference-) or (gpu_fused and cupy and not laws)"
 
 BIN = $(VENV)/bin
 PIP = -m pip --disable-pip-version-check install -qq

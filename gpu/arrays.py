@@ -40,6 +40,9 @@ class Place(NamedTuple):
     wait: bool = False
     of_torch: bool = False
 
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.stream  # the protocol's version, and the stream
+
     def memory(self) -> AbstractContextManager[None]:
         """Where CuPy's memory comes from in the call."""
         if self.device is None or not self.of_torch:
@@ -223,7 +226,8 @@ def on_cupy(place: Place) -> Iterator[None]:
     with cupy.cuda.Device(place.device) as device:
         if place.wait:
             device.synchronize()
-        stream = cupy.cuda.ExternalStream(place.stream) if place.stream else cupy.cuda.Stream.null
+        of_cupy = cupy.cuda.Stream
+        stream = of_cupy.from_external(place) if place.stream else of_cupy.null
         with stream, place.memory(), _told_of_memory():
             yield
         if place.wait:

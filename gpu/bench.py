@@ -2,6 +2,7 @@
 
 In this order: each version must equal the reference bit for bit on small exact problems; then the
 relative errors of all precisions; then the times and the memory of a call, all contestants in turn.
+On each layer the fused version must also equal the staged one on an exact problem, or is not timed.
 The result is a JSON file in gpu/results, written as it comes. Which version a call takes that names
 none comes from the table of `tune`, which is run before, or from a model; the record says which.
 
@@ -108,6 +109,8 @@ class Run:
             }
             limits = self.limits._replace(first=max(self.left(), 10.0)) if last else self.limits
             rows = bench_measure.race(self.clock, entrants, limits) if entrants else {}
+            wrong = {f"{n} in {case}": row["wrong"] for n, row in rows.items() if "wrong" in row}
+            self.record.data["wrong"] = self.record.data.get("wrong", {}) | wrong
             self.record.add("rows", [self._row(case, name, row) for name, row in rows.items()])
             _print_times(case, rows)
 
@@ -126,7 +129,17 @@ class Run:
 
     def _entrant(self, contestant: Contestant, case: Case) -> bench_measure.Entrant:
         given = self._arrays(contestant, case)
-        return bench_measure.Entrant(contestant.prepare(case, given), contestant.arrays.workspace)
+        return bench_measure.Entrant(
+            contestant.prepare(case, given), contestant.arrays.workspace,
+            partial(self._wrong, contestant, case),
+        )  # fmt: skip
+
+    def _wrong(self, contestant: Contestant, case: Case) -> str | None:
+        """How it differs from the one that it must equal, if that one can run."""
+        other = self.contestants.get(contestant.equals or "")
+        if other is None or other.lacks(case) is not None:
+            return None
+        return bench_errors.difference(case, contestant, other)
 
     def _arrays(self, contestant: Contestant, case: Case) -> dict[str, Any]:
         """The arrays of a case on the device, kept for the next case of the same layer."""

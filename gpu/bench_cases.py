@@ -85,7 +85,7 @@ ERRORS = Shape("256 channels 25x42 N=1", 1, 256, 25, 42, 1)  # where errors are 
 ROI = RoiShape("300 RoIs 256 channels 38x63", 300, 256, 38, 63, 7, 4)
 PS_ROI = RoiShape("300 RoIs 7x7 maps of 81 channels 38x63", 300, 81, 38, 63, 7, 4, group=7)
 TOY = Shape("toy 2x3", 1, 2, 2, 3, 1)
-FUSED_TOY = Shape("toy 8 channels 4x5", 1, 8, 4, 5, 1)  # which fits the fused kernels
+FUSED_TOY = Shape("toy 32 channels 4x5", 1, 32, 4, 5, 1)  # fits the fused kernels in every dtype
 ROI_TOY = RoiShape("toy 2 RoIs 4x5", 2, 2, 4, 5, 2, 2)
 PS_ROI_TOY = RoiShape("toy 2 RoIs 2x2 maps 4x5", 2, 2, 4, 5, 2, 2, group=2)
 

@@ -12,6 +12,7 @@ from deformable_convnets import gpu
 
 from . import bench_arrays, bench_torch, registry
 from .bench_cases import BACKWARD, FORWARD, SMALL, Case, Named, RoiShape, call, dtype
+from .cupy_kernels.choices import FUSED, STAGED
 from .registry import Choice
 
 REPEATABLE = " deterministic"  # what follows the name of a version that repeats bit for bit
@@ -26,6 +27,7 @@ class Contestant(NamedTuple):
     default    whether it is what a call of `gpu` chooses by itself
     judged     whether its results are compared with the reference
     last       whether it may take minutes for its first call, and so comes after all others
+    equals     the name of another, whose results it must have on an exact problem of each layer
     """
 
     name: str
@@ -35,6 +37,7 @@ class Contestant(NamedTuple):
     default: Callable[[Case], bool] = lambda case: False
     judged: bool = True
     last: bool = False
+    equals: str | None = None
 
 
 Field = dict[str, Contestant | str]  # by name; a reason in the place of one that cannot run
@@ -81,6 +84,7 @@ def _ours(
         f"{backend} {version}" + REPEATABLE * repeatable, arrays, lacks,
         lambda case, given: call(gpu, case, given, **choice(case)),
         lambda case: (backend, version) == chosen(case, repeatable=repeatable),
+        equals=f"{backend} {STAGED}" if version == FUSED else None,
     )  # fmt: skip
 
 

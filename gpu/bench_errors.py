@@ -1,13 +1,15 @@
 """What makes the times of `bench` worth reading: the results beside the reference's.
 
 First each version must equal the reference bit for bit, on small exact problems in every precision:
-sums are exact in any order, and a result is rounded once. One that does not is not timed. Then the
+sums are exact in any order, and a result is rounded once. One that does not is not timed. Tiles,
+and so kernels, depend on the layer: there the fused version must equal the staged one. Then the
 relative error of every contestant in every precision, ||found - expected|| / ||expected||, on one
 layer; expected is the reference in float64, given the arrays as rounded to the precision. A NaN
 anywhere makes it NaN, which meets no target.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from deformable_convnets import reference
 
-from . import bench_cases
+from . import arrays, bench_cases
 from .bench_arrays import cast, values
 from .bench_cases import BACKWARD, FORWARD, Case, Named, RoiShape, Shape
 from .bench_contestants import Contestant
@@ -28,6 +30,7 @@ EXACT: list[tuple[str, Shape | RoiShape]] = [
     ("deform_ps_roi_pool", bench_cases.PS_ROI_TOY),
 ]
 PARTS = (FORWARD, BACKWARD)
+problem = lru_cache(maxsize=1)(bench_cases.problem)  # the exact one of a layer
 
 
 def expected(case: Case, given: Named) -> Named:
@@ -57,6 +60,21 @@ def disagreement(contestant: Contestant) -> str | None:
                 if not np.array_equal(a, right[name].astype(np.float64)):
                     return (f"{name} of {operator} differs from the reference on an exact problem"
                             f" in {precision}")  # fmt: skip
+    return None
+
+
+def difference(case: Case, contestant: Contestant, other: Contestant) -> str | None:
+    """In which result two contestants differ on an exact problem of a case's layer, or None.
+
+    Its sums are exact in every precision, in any order; each result is rounded once.
+    """
+    given = cast(problem(case.shape, exact=True), bench_cases.dtype(case.precision))
+    found, right = (
+        _results(c, case._replace(exact=True), given, arrays.to_numpy) for c in (contestant, other)
+    )
+    for name, a in found.items():
+        if not np.array_equal(a, right[name]):
+            return f"{name} differs from that of {other.name} on an exact problem"
     return None
 
 
@@ -104,7 +122,9 @@ def described(case: Case) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _results(contestant: Contestant, case: Case, given: Named) -> Named:
-    """Of one call, in float64."""
-    arrays = {name: contestant.arrays.take(a) for name, a in given.items()}
-    return {name: values(a) for name, a in contestant.prepare(case, arrays)().items()}
+def _results(
+    contestant: Contestant, case: Case, given: Named, read: Callable[[Any], Any] = values
+) -> Named:
+    """Of one call, in host memory; in float64 unless they are read otherwise."""
+    taken = {name: contestant.arrays.take(a) for name, a in given.items()}
+    return {name: read(a) for name, a in contestant.prepare(case, taken)().items()}

@@ -1,7 +1,8 @@
 """One case of `bench`: all contestants in turn, so that a device that slows down slows all of them.
 
 Of each contestant: its first call, which compiles, and its second, by the wall clock; the memory of
-a call; then in every round one time of the call and one on the device (see `clocks`).
+a call; whether it is right; then in every round one time of the call and one on the device (see
+`clocks`).
 """
 
 import time
@@ -30,10 +31,14 @@ class Limits(NamedTuple):
 
 
 class Entrant(NamedTuple):
-    """A contestant with its arrays, ready for one case."""
+    """A contestant with its arrays, ready for one case.
+
+    wrong  what is wrong with its results there, or None: then it is timed
+    """
 
     call: Callable[[], dict[str, Any]]
     workspace: Callable[[Callable[[], dict[str, Any]]], int]
+    wrong: Callable[[], str | None] = lambda: None
 
 
 def race(
@@ -46,6 +51,10 @@ def race(
     def enter(name: str) -> None:
         ready[name] = entrants[name]()
         _warm_up(clock, ready[name], rows[name], limits)
+        reason = ready[name].wrong()
+        if reason is not None:
+            rows[name]["wrong"] = reason
+            raise RuntimeError(reason)
 
     def turn(name: str) -> None:
         times[name].append(_once(clock, ready[name], rows[name]))

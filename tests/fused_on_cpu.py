@@ -18,15 +18,15 @@ SHAPE = Shape(N=2, channels=16, outputs=10, groups=2, G=2, kernel=(3, 2), stride
 
 
 class Counting(CpuDevice):
-    """Keeps the kernels' names and dtypes; `processors` are many where sums shall be split."""
+    """Keeps the kernels' names and builds; `processors` are many where sums shall be split."""
 
     def __init__(self, *, processors=1, tiles=(SMALL,), **options):
         super().__init__(tiles=tiles, **options)
-        self.processors, self.kernels, self.dtypes = processors, [], set()
+        self.processors, self.kernels, self.builds = processors, [], set()
 
     def run_blocks(self, source, kernel, build, *rest):
         self.kernels.append(kernel)
-        self.dtypes.add(build.dtype)
+        self.builds.add((kernel, build))
         super().run_blocks(source, kernel, build, *rest)
 
 

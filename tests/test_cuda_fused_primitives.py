@@ -1,7 +1,8 @@
 """Tensor cores and copies on the CPU: fragments, the rounding of sums, waits that are too weak.
 
 A small kernel for each primitive, beside what NumPy computes. What the PTX ISA says of fragments is
-written out here once more, so that both files of the name `tensor_cores.cuh` are held to it.
+written out here once more, so that both files of the name `tensor_cores.cuh` are held to it. Where
+a GPU is, the kernels run there too. Not run on a GPU.
 """
 
 import re
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from cuda_on_cpu import builds, nvrtc
 from cuda_on_cpu.cpu_device import CpuDevice, as_tf32
+from implementations import ENTRIES
 
 from deformable_convnets.gpu.cupy_kernels import compiler
 from deformable_convnets.gpu.cupy_kernels.build import Build
+from deformable_convnets.gpu.cupy_kernels.device import CudaDevice
 
 KINDS = {"tf32": ("float32", 8), "half": ("float16", 16), "bfloat": ("bfloat16", 16)}
 OF_KIND = {"tf32": 0, "half": 1, "bfloat": 2}
@@ -65,6 +68,13 @@ extern "C" __global__ void copies(const Four* from, Four* to) {
     __syncthreads();
     to[64 + i] = here[64 + 31 - i];
 }
+// sum += value by atomics, 64 numbers one by one and 64 by fours.
+extern "C" __global__ void added(const float* value, float* sum) {
+    const int i = threadIdx.x * 4;
+    const float four[4] = {value[i], value[i + 1], value[i + 2], value[i + 3]};
+    if (i < 64) for (int j = 0; j < 4; ++j) atomicAdd(sum + i + j, four[j]);
+    else add_four(sum + i - OFF, four);
+}
 extern "C" __global__ void rounded(const float* x, unsigned* to) {
     for (int i = threadIdx.x; i < 96; i += 32) {
         to[i] = to_tf32(x[i]);
@@ -81,7 +91,29 @@ def build_of(kind, off=0):
     return Build(dtype, dtype, 1, more=(("KIND", OF_KIND[kind]), ("OFF", off)), block_bytes=1536)
 
 
-def run(kernel, *arguments, kind="tf32", mutation=None, watched=True, off=0, order=0):
+@pytest.fixture(params=["on-cpu", "cupy"])
+def on(request, runnable):
+    """Where a kernel runs."""
+    runnable(ENTRIES["cupy v3" if request.param == "cupy" else "cuda-on-cpu v2"])
+    return request.param
+
+
+def run_on_gpu(kernel, build, *arguments):
+    import cupy
+
+    there = [cupy.asarray(a.view(f"u{a.itemsize}")) for a in arguments]
+    texts = compiler.sources() | {"primitives.cu": KERNELS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "sources", lambda: texts)
+        CudaDevice().run_blocks("primitives.cu", kernel, build, 1, (32,), *there)
+    for a, found in zip(arguments, there, strict=True):
+        a.view(f"u{a.itemsize}")[...] = cupy.asnumpy(found)
+
+
+def run(kernel, *arguments, kind="tf32", mutation=None, watched=True, off=0, order=0, on="on-cpu"):
+    if on == "cupy":
+        run_on_gpu(kernel, build_of(kind, off), *arguments)
+        return
     if builds.missing():
         pytest.skip(builds.missing())
     device = CpuDevice(watched=watched, mutation=mutation, order=order)
@@ -102,10 +134,10 @@ def numbers(kind, seed=0):
 
 @pytest.mark.parametrize("order", [0, 1, 5])
 @pytest.mark.parametrize("kind", KINDS)
-def test_products(kind, order):
+def test_products(kind, order, on):
     a, b, d = numbers(kind)
     expected = d + a.astype(np.float32) @ b.astype(np.float32)
-    run("product", a, b, d, kind=kind, order=order)
+    run("product", a, b, d, kind=kind, order=order, on=on)
     np.testing.assert_array_equal(d, expected)
 
 
@@ -131,20 +163,20 @@ def test_sums_are_cut_off_toward_zero(kind):
     assert np.float32(2.0**23) + np.float32(3) == 2.0**23 + 3
 
 
-def test_what_is_not_a_number_spreads():
+def test_what_is_not_a_number_spreads(on):
     a, b, d = numbers("half")
     a[3, 5], a[4, 6] = np.nan, np.inf
     b[...] = 1
-    run("product", a, b, d, kind="half")
+    run("product", a, b, d, kind="half", on=on)
     assert np.isnan(d[3]).all()
     assert np.isposinf(d[4]).all()
     assert np.isfinite(np.delete(d, (3, 4), axis=0)).all()
 
 
-def test_matrices_of_shared_memory():
+def test_matrices_of_shared_memory(on):
     rows = np.random.default_rng(0).integers(0, 2**16, (4, 8, 8)).astype(np.uint16)
     plain, turned = (np.zeros((32, 4, 2), np.uint16) for _ in range(2))
-    run("matrices", rows, plain, turned)
+    run("matrices", rows, plain, turned, on=on)
     by_lane = rows.reshape(4, 8, 4, 2).transpose(1, 2, 0, 3).reshape(32, 4, 2)
     np.testing.assert_array_equal(plain, by_lane)
     of_turned = rows.swapaxes(1, 2).reshape(4, 8, 4, 2).transpose(1, 2, 0, 3).reshape(32, 4, 2)
@@ -168,9 +200,9 @@ BARRIER = (
 
 
 @pytest.mark.parametrize("order", [0, 1, 3])
-def test_copies(order):
-    assert copied(order=order)
-    assert copied(order=order, watched=False)
+def test_copies(order, on):
+    assert copied(order=order, on=on)
+    assert copied(order=order, watched=False, on=on)
 
 
 @pytest.mark.parametrize("mutation", [WAIT, LAST])
@@ -200,17 +232,38 @@ def test_a_row_that_is_not_there():
         run("matrices", rows, out, out.copy(), off=90)
 
 
-def test_numbers_are_rounded():
+def test_numbers_are_rounded(on):
     rng, bfloat16 = np.random.default_rng(0), pytest.importorskip("ml_dtypes").bfloat16
     x, out = rng.normal(size=96).astype(np.float32), np.zeros((3, 96), np.uint32)
     x[:3] = np.inf, -np.inf, 2**-20
-    run("rounded", x, out)
+    run("rounded", x, out, on=on)
     np.testing.assert_array_equal(out[0].view(np.float32)[3:], as_tf32(x[3:]))
     np.testing.assert_array_equal(out[0].view(np.float32)[:2], x[:2])
     both = np.stack([x, -x], axis=1)
     for row, dtype in ((1, np.float16), (2, bfloat16)):
         found = out[row].view(np.uint16).view(dtype).reshape(96, 2)
         np.testing.assert_array_equal(found, both.astype(dtype))
+
+
+def flushed(a):
+    return np.where(abs(a) < np.float32(2**-126), np.copysign(np.float32(0), a), a)
+
+
+def test_atomics_have_no_subnormal_numbers(on):
+    """What PTX says of red.add.f32 in global memory, and the SASS: RED.E.ADD.F32.FTZ, and F32x4."""
+    some = np.array([0.0, 2**-127, -(2**-127), 2**-126, -(2**-126), 1.5 * 2**-126, 1.0], "f4")
+    value, sum_ = (np.resize(np.repeat(some, n), 128) for n in (1, len(some)))
+    expected = flushed(flushed(value) + flushed(sum_))
+    plain = value + sum_
+    run("added", value, sum_, on=on)
+    np.testing.assert_array_equal(sum_.view(np.uint32), expected.view(np.uint32))
+    assert (sum_ != plain).any()
+
+
+def test_four_additions_that_are_not_aligned():
+    value, sum_ = np.ones(128, np.float32), np.zeros(128, np.float32)
+    with pytest.raises(AssertionError, match="a misaligned addition by thread"):
+        run("added", value, sum_, off=2, watched=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -142,8 +142,10 @@ def told(request, monkeypatch, runnable):
     if request.param == "cupy":
         cuda = SimpleNamespace(
             Device=lambda number: entered(f"device {number}"),
-            ExternalStream=lambda stream: entered(f"stream {stream}"),
-            Stream=SimpleNamespace(null=entered("stream 0")),
+            Stream=SimpleNamespace(
+                null=entered("stream 0"),
+                from_external=lambda a: entered("stream {1}".format(*a.__cuda_stream__())),
+            ),
         )
         monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
         return arrays.on_cupy, log
@@ -174,6 +176,12 @@ def test_a_call_waits_before_and_after(told, stream, wait):
     ]  # fmt: skip
     assert log[0] == "enter device 0"
     assert log[-1] == "leave device 0"
+
+
+def test_cupy_knows_the_stream_of_a_place():
+    """CuPy itself, which needs no GPU to wrap a stream; a call that is deprecated would raise."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    assert cupy.cuda.Stream.from_external(arrays.Place(0, 7)).ptr == 7
 
 
 def test_new_arrays_belong_to_the_stream_of_the_launches(runnable, monkeypatch):

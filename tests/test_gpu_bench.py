@@ -4,13 +4,24 @@ import json
 import os
 from functools import partial
 
+import numpy as np
 import pytest
 from gpu_bench import TOY, register, wrong
 
-from deformable_convnets.gpu import bench, bench_arrays, bench_record, bench_start, clocks, registry
+from deformable_convnets.gpu import (
+    bench,
+    bench_arrays,
+    bench_cases,
+    bench_record,
+    bench_start,
+    clocks,
+    registry,
+)
 from deformable_convnets.gpu.bench_cases import BACKWARD, FORWARD
 from deformable_convnets.gpu.bench_contestants import Contestant
 from deformable_convnets.gpu.bench_measure import Limits
+from deformable_convnets.gpu.cupy_kernels import array_program
+from deformable_convnets.gpu.cupy_kernels.choices import FUSED, STAGED
 
 ARRAYS = bench_arrays.of_numpy()
 MADE_UP = clocks.Clock("made up", "made up", lambda call, ahead: 1.0, lambda: None)
@@ -93,6 +104,49 @@ def test_a_wrong_version_is_not_timed(tmp_path, numpy_alone, capsys):
     assert "differs" in record["wrong"]["numpy v1"]
     assert record["rows"] == []
     assert "numpy v1 is taken out" in capsys.readouterr().out
+
+
+def fused(channels):
+    """A registry's v3 that is wrong on layers of so many channels alone."""
+
+    def change(operators):
+        def run(**given):
+            found = operators["deform_conv2d_backward"].run(**given)
+            if given["x"].shape[1] == channels:
+                found["weight"].flat[-1] += 1
+            return found
+
+        backward = operators["deform_conv2d_backward"]._replace(run=run)
+        return operators | {"deform_conv2d_backward": backward}
+
+    return change(array_program.operators(np))
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_version_that_is_wrong_on_one_layer_is_not_timed_there(
+    tmp_path, monkeypatch, numpy_alone, channels
+):
+    """No problem that is checked before has three channels; the record says it."""
+    versions = {STAGED: array_program.operators(np), FUSED: fused(channels)}
+    monkeypatch.setitem(registry.BACKENDS, "cupy", registry.Backend(lambda: versions))
+    monkeypatch.setattr(bench_cases, "TOY", bench_cases.Shape("three channels", 1, 3, 4, 3, 1))
+    monkeypatch.setattr(bench_start, "measured", lambda **given: {})
+    path = tmp_path / "toy.json"
+    assert bench.main(["--toy", "--repeats", "1", "--output", str(path)]) == (channels == 3)
+    record, said = json.loads(path.read_text()), "grad weight differs from that of cupy v2"
+    of_toy = [row for row in record["rows"] if row["operator"] == TOY.operator]
+    rows = {(row["contestant"], row["part"]): row for row in of_toy}
+    assert rows["cupy v3", FORWARD]["median_ms"] > 0
+    assert rows["cupy v2", BACKWARD]["median_ms"] > 0
+    if channels == 5:
+        assert record["wrong"] == {}
+        assert rows["cupy v3", BACKWARD]["median_ms"] > 0
+        return
+    row, (wrong,) = rows["cupy v3", BACKWARD], record["wrong"].items()
+    assert row["failed"] == f"RuntimeError: {said} on an exact problem"
+    assert "median_ms" not in row
+    assert wrong == (f"cupy v3 in deform_conv2d, {BACKWARD}, three channels, float32",
+                     f"{said} on an exact problem")  # fmt: skip
 
 
 def test_a_whole_run(tmp_path, numpy_alone, monkeypatch):

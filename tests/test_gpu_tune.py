@@ -137,7 +137,7 @@ def test_a_version_that_is_wrong_in_one_case_has_no_time_there(device, tmp_path,
     device.takes = lambda version, operator: 9.0 if version == STAGED else 1.0
     assert tune.main(["--repeats", "1"]) == 0
     name = "y" if operator == "deform_conv2d" else "grad weight"
-    said = f"{name} differs from that of v2 on an exact problem"
+    said = f"{name} differs from that of cupy v2 on an exact problem"
     assert f"float16: v2 9.000, v3 RuntimeError: {said}\n" in capsys.readouterr().out
     table = choices.read(tmp_path / "choices" / "made-up-9000.json")
     bad = [e.task for e in table.entries if FUSED not in e.milliseconds]

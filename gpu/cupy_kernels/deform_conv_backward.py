@@ -7,7 +7,8 @@ For each chunk of output pixels
     grad_weight += grad_output^T columns           (2): cuBLAS, chunks in order
 
 The gradient of x is added up by atomics, in no order; or, with deterministic=True, in the order of
-sorted destinations. All other sums have a fixed order.
+sorted destinations. Atomics of float32 take a number below 2^-126 for zero. All other sums have a
+fixed order.
 """
 
 from typing import Any

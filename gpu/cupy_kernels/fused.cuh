@@ -26,6 +26,13 @@ const int VECTORS = (ROWS + AT_ONCE - 1) / AT_ONCE;  // that a thread gathers
 // times as many, and take as long as the loads of half of the vectors.
 const int TURNS = PARTS > 1 && VECTORS == 2 && STEP_BYTES == 64 ? 2 : 1;
 
+// The row of the threads' n-th ROW_VECTORS. Memory takes 16 bytes of eight threads at once: these
+// rows of 80 or 48 bytes then lie in all banks, where those in order meet in one, and take twice.
+__device__ __forceinline__ int row_of(int n) {
+    const int in = n % 8;
+    return n - in + (ROW_VECTORS == 4 ? in % 2 * 4 + in / 2 : in % 4 * 2 + in / 4);
+}
+
 // What a block keeps: columns twice, weights STAGES times, and what all channels share; and where
 // in each a thread works.
 struct Memory {
@@ -40,7 +47,7 @@ struct Memory {
         g = reinterpret_cast<Wide<A, 4>*>(weights + STAGES * COLUMNS * ROW_BYTES);
         first = reinterpret_cast<int*>(g + s.K * ROWS);
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        row = threadIdx.x / ROW_VECTORS, vector = threadIdx.x % ROW_VECTORS;
+        row = row_of(threadIdx.x / ROW_VECTORS), vector = threadIdx.x % ROW_VECTORS;
         mine = row * ROW_BYTES + vector * 16;
         a = (warp % WARPS_DOWN * (M_TILES * 16) + lane % 16) * ROW_BYTES + lane / 16 * 16;
         b = (warp / WARPS_DOWN * (N_TILES * 8) + lane % 8 + lane / 16 * 8) * ROW_BYTES +
@@ -177,7 +184,7 @@ __device__ __forceinline__ void copy(const Memory& memory, const T* from, int st
     for (int v = 0; v < (COLUMNS + AT_ONCE - 1) / AT_ONCE; ++v)
         if (COLUMNS % AT_ONCE == 0 || memory.row + v * AT_ONCE < COLUMNS)
             cp_async(memory.weight(stage, v * AT_ONCE) + memory.mine,
-                     from + (threadIdx.x + v * THREADS) * VEC, true);
+                     from + ((memory.row + v * AT_ONCE) * ROW_VECTORS + memory.vector) * VEC, true);
 }
 
 // A warp's sums, ROWS / WARPS_DOWN x COLUMNS / WARPS_ACROSS numbers.

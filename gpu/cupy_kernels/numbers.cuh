@@ -45,7 +45,8 @@ __device__ __forceinline__ Vec<N, VEC> load(const N* from) {
     return *reinterpret_cast<const Vec<N, VEC>*>(from);
 }
 
-// sum[i] += value[i], in no order with what other threads add; the last bits differ between runs
+// sum[i] += value[i], in no order with what other threads add; the last bits differ between runs.
+// Atomic additions of float32 take subnormal numbers, below 2^-126, for zero, and make none.
 __device__ __forceinline__ void add(float* sum, const Wide<float, VEC>& value) {
     if constexpr (VEC % 4 == 0) {
         for (int i = 0; i < VEC; i += 4) {

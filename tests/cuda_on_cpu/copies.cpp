@@ -20,6 +20,10 @@ static std::deque<Copy>& mine() {
 
 static bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
 
+void check_aligned(const void* sum) {
+    if (!aligned(sum)) fail("a misaligned addition by " + name(current));
+}
+
 void copy_later(void* shared, const void* global) {
     if (!aligned(shared) || !aligned(global)) fail("a misaligned copy by " + name(current));
     if (global) seen(global, 16, false);

@@ -43,5 +43,6 @@ inline unsigned short float_to_bfloat(float value) {
 }
 
 inline void add_four(float* sum, const float (&value)[4]) {
+    on_cpu::check_aligned(sum);  // red.global.add.v4.f32 faults
     for (int i = 0; i < 4; ++i) atomicAdd(sum + i, value[i]);
 }
