@@ -78,7 +78,10 @@ def networks_markdown(results: dict[str, Any]) -> str:
     """The README's section on whole networks, every figure from `results`: a column per run."""
     versions, (H, W), runs = results["versions"], results["image"], results["runs"]
     names = [name for name in runs[0]["seconds"] if not name.endswith("runtime")]
-    rows = [[name, *(f"{run['seconds'][name]:.2f}" for run in runs)] for name in names]
+    rows = [
+        [name, *(f"{run['seconds'][name]:.2f} ({run['least'][name]:.2f})" for run in runs)]
+        for name in names
+    ]
     for i, target in enumerate(runs[0]["targets"]):
         met = [f"{t['measured']:.2f}, {'met' if t['met'] else 'missed'}"
                for t in (run["targets"][i] for run in runs)]  # fmt: skip
@@ -86,8 +89,8 @@ def networks_markdown(results: dict[str, Any]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"""\
 Networks at full size, an image {H}×{W}, float32, random weights, {results["threads"]} threads on {results["cores"]} cores, {results["cpu"]}.
-Medians of {results["rounds"]} forward passes, taken in turn, in seconds, and ratios. Columns are OpenBLAS's kernels:
-first those that it takes for this processor; the environment variable `OPENBLAS_CORETYPE` chooses.
+Medians of {results["rounds"]} forward passes, taken in turn, in seconds, the least in brackets; ratios of medians. Columns
+are OpenBLAS's kernels: first those that it takes for this processor; the environment variable `OPENBLAS_CORETYPE` chooses.
 
 | | {" | ".join(run["kernels"] for run in runs)} |
 |---|{"---|" * len(runs)}
