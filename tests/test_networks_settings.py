@@ -39,7 +39,7 @@ CHANGED = {
     "anchor_ratios": (1, 3), "rpn_hidden": 7, "rpn_rois": 30, "rpn_positive": 0.4,
     "rpn_overlaps": (0.2, 0.6), "kept": (0.65, 70, 8), "kept_training": (0.6, 90, 12),
     "least_side": 5, "rois": 18, "positive": 0.3, "overlaps": (0.05, 0.45), "nms": 0.35,
-    "least_score": 0.15, "box_average_settings": (2, 0.55),
+    "least_score": 0.15, "box_average_settings": (2, 0.55), "multi_scale": (24, 40),
 }  # fmt: skip
 # Of other kinds: of the trunk, of what an RPN tells apart, of a border, a label and a seed, of a
 # test that leaves nothing out, of rounds, which are asked for, of where anchors are in a cell, and
@@ -186,7 +186,9 @@ def assert_it_runs(net, plan):
     assert len(of_rois) <= 18
     found = two_stage.predict(net, drawn.images, **settings.of_proposals(plan))
     assert len(found[0].scores) <= 8
-    options = settings.of_test(plan, averaged=plan.network == "R-FCN")
+    last = plan.network == "R-FCN"
+    options = settings.of_test(plan, averaged=last, scales=last)
+    assert options.get("short_sides") == ((24, 40) if last else None)
     assert options["proposing"]["after"] == 8
     for each in two_stage.detect(net, drawn.images, **options)[0].values():
         assert (each.scores >= 0.15).all()

@@ -21,6 +21,7 @@ The paper's own networks, section 4.1:
     anchors            anchors and their targets
     boxes              proposals, their targets, suppression
     detections         from predictions to detections
+    scales             Table 5's test at several scales
     parts              Figure 7: where bins move
     count              Tables 4, 6 and 7, and times
     counting           parameters and multiply-adds without numbers

@@ -1,7 +1,8 @@
 """From what a network predicts to detections, class by class: suppression, box average, joining.
 
-Table 5 tests with several scales (M), whose predictions are joined, and with the iterative box
-average (B) of Gidaris and Komodakis 2015: `averaged`, and `again` of `two_stage.predict`.
+Table 5 tests at several scales (M), whose predictions are `joined` (see `scales`), and with the
+iterative box average (B) of Gidaris and Komodakis 2015: `averaged`, and `again` of
+`two_stage.predict`.
 """
 
 from collections.abc import Sequence

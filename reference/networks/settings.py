@@ -132,9 +132,11 @@ def of_detections(plan: Protocol) -> Options:
     return {"least": plan.need("least_score"), "overlap": plan.need("nms")} | most
 
 
-def of_test(plan: Protocol, *, averaged: bool = False) -> Options:
-    """Of `two_stage.detect`; averaged: with the iterative box average of Table 5 (B)."""
+def of_test(plan: Protocol, *, averaged: bool = False, scales: bool = False) -> Options:
+    """Of `two_stage.detect`; with the iterative box average (B) or the scales (M) of Table 5."""
     made = of_detections(plan)
+    if scales:
+        made["short_sides"] = plan.need("multi_scale")
     if averaged:
         rounds, overlap = plan.need("box_average_settings")
         made |= {"again": rounds, "average": overlap}

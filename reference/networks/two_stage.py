@@ -22,6 +22,7 @@ from .detector import rois_of
 from .door import images_of, namespace, on_cpu
 from .metrics import Detections, overlaps
 from .rpn import Batch, Rpn, propose, rpn_loss, stages, total
+from .scales import at_scales
 from .tape import Tape
 
 PLAN = settings.VOC["Faster R-CNN"]
@@ -225,11 +226,20 @@ def _moved(predicted: Predicted) -> Array:
 
 def detect(
     net: TwoStage, images: Array, proposals: Sequence[Array] | None = None, *, again: int = 0,
-    ops: Any = None, proposing: Mapping[str, Any] | None = None, **options: Any,
+    ops: Any = None, proposing: Mapping[str, Any] | None = None,
+    short_sides: Sequence[int] | None = None, **options: Any,
 ) -> list[dict[int, Detections]]:  # fmt: skip
     """`predict`, then `detections.detections` of each image, with its options.
 
-    The iterative box average of Table 5 is again=1, average=0.5.
+    The iterative box average of Table 5 is again=1, average=0.5; its several scales are
+    short_sides=(480, 576, 688, 864, 1200, 1400) (see `scales`); None: images stay as they are.
     """
-    found = predict(net, images, proposals, again=again, ops=ops, **(proposing or {}))
+
+    def judge(images: Array, proposals: Sequence[Array] | None) -> list[Predicted]:
+        return predict(net, images, proposals, again=again, ops=ops, **(proposing or {}))
+
+    if short_sides is None:
+        found = judge(images, proposals)
+    else:
+        found = at_scales(judge, images, short_sides, proposals)
     return [detections(each, **options) for each in found]
