@@ -18,8 +18,22 @@ def save(path, pixels, colours=None):
 
 
 def written(path, data):
-    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    path.write_text(data if isinstance(data, str) else json.dumps(data, indent=1))
     return path
+
+
+def place_of(path, data, keys):
+    """How an error of the JSON file begins: where this entry is, found by a mark in its stead."""
+    data = json.loads(json.dumps(data))
+    entry = data
+    for key in keys[:-1]:
+        entry = entry[key]
+    entry[keys[-1]] = "MARK"
+    lines = json.dumps(data, indent=1).splitlines()
+    (line,) = (i for i, each in enumerate(lines) if '"MARK"' in each)
+    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    column = lines[line].index('"MARK"') + 1
+    return f"{path} at line {line + 1}, column {column}, {place.removeprefix('.')}: it "
 
 
 def pixels_of(boxes):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from annotation_files import EXTENTS, H, W, covers, save, written
+from annotation_files import EXTENTS, H, W, covers, place_of, save, written
 
 from deformable_convnets.reference.networks.annotations import cityscapes, coco, voc
 
@@ -178,23 +178,25 @@ def test_cityscapes_polygons(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("objects", "place", "problem"),
+    ("objects", "keys", "problem"),
     [
-        ([region("sky"), region("seagroup")], "objects[1].label", "is 'seagroup'"),
-        ([region(7)], "objects[0].label", "is 7"),
-        ([region("sky", [[0, 0], [1, 1]])], "objects[0].polygon", "has 2 corners"),
-        ([region("sky", [[0, 0], [1, 1, 2], [3, 3]])], "objects[0].polygon[1]", "is [1, 1, 2]"),
-        ([region("sky", deleted=2)], "objects[0].deleted", "is 2"),
-        ([7], "objects[0]", "is 7"),
-        ({"label": "sky"}, "objects", 'is {"label": "sky"}'),
+        ([region("sky"), region("seagroup")], [1, "label"], "is 'seagroup'"),
+        ([region(7)], [0, "label"], "is 7"),
+        ([region("sky", [[0, 0], [1, 1]])], [0, "polygon"], "has 2 corners"),
+        ([region("sky", [[0, 0], [1, 1, 2], [3, 3]])], [0, "polygon", 1], "is [1, 1, 2]"),
+        ([region("sky", deleted=2)], [0, "deleted"], "is 2"),
+        ([7], [0], "is 7"),
+        ({"label": "sky"}, [], 'is {"label": "sky"}'),
     ],
 )
-def test_cityscapes_polygons_broken(tmp_path, objects, place, problem):
+def test_cityscapes_polygons_broken(tmp_path, objects, keys, problem):
     data = {"imgHeight": H, "imgWidth": W, "objects": objects}
     path = written(tmp_path / "a.json", data)
     with pytest.raises(ValueError, match="expected") as caught:
         cityscapes.polygons(path)
-    assert str(caught.value).startswith(f"{path} at {place}: it {problem}, expected")
+    assert str(caught.value).startswith(
+        place_of(path, data, ["objects", *keys]) + problem + ", expected"
+    )
 
 
 READERS = [voc.objects, voc.labels, voc.names, cityscapes.labels, cityscapes.polygons,

@@ -5,7 +5,7 @@ from operator import delitem
 
 import numpy as np
 import pytest
-from annotation_files import EXTENTS, H, W, covers, save, written
+from annotation_files import EXTENTS, H, W, covers, place_of, save, written
 
 from deformable_convnets.reference.networks.annotations import coco
 
@@ -109,7 +109,7 @@ def test_coco_broken(tmp_path, part, i, key, value, problem, expected):
     path = written(tmp_path / "a.json", data)
     with pytest.raises(ValueError, match="expected") as caught:
         coco.instances(path)
-    assert str(caught.value).startswith(f"{path} at {part}[{i}].{key}: it {problem}")
+    assert str(caught.value).startswith(place_of(path, data, [part, i, key]) + problem)
     assert f", expected {expected}" in str(caught.value)
 
 
@@ -149,7 +149,7 @@ def test_sizes_of_images(tmp_path):
     ("text", "problem"),
     [
         ('{\n "images": [}', r"a.json at line 2, column 13: it is no JSON \(Expecting value\)"),
-        ("[]", r"a.json at its top: it is \[\], expected an object"),
+        ("[]", r"a.json at line 1, column 1, its top: it is \[\], expected an object"),
         ("[" * 100000, "a.json at its top: it is no JSON"),
         ("9" * 5000, r"a.json at its top: it is no JSON \(Exceeds the limit"),
         ("", r"a.json is empty, expected instances of COCO \(JSON\)"),

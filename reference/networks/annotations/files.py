@@ -12,6 +12,7 @@ from numpy import ndarray as Array
 
 from ..anchors import Truths
 from ..metrics import Truth
+from .lines import position
 
 LARGEST = sys.float_info.max  # whole numbers of JSON may be larger; NaN is not smaller
 
@@ -79,15 +80,22 @@ class Entry:
         for i, value in enumerate(self.of(list, "a list [...]")):
             yield Entry(self.path, value, self, i)
 
+    def keys(self) -> list[str | int]:
+        """Those that lead to it from the top."""
+        return [] if self.above is None else [*self.above.keys(), self.key]
+
     def place(self) -> str:
         """As it would be written in JavaScript: annotations[3].bbox."""
-        if self.above is None:
-            return ""
-        here = f"[{self.key}]" if isinstance(self.key, int) else f".{self.key}"
-        return (self.above.place() + here).removeprefix(".")
+        each = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys())
+        return "".join(each).removeprefix(".") or "its top"
 
     def fail(self, problem: str, expected: str) -> NoReturn:
-        broken(self.path, f"at {self.place() or 'its top'}: it {problem}", expected)
+        """The error, with its line: the file is read once more, since it is rarely asked for."""
+        data = self.path.read_bytes()
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        line, column = position(text, self.keys())
+        where = f"line {line}, column {column}, {self.place()}"
+        broken(self.path, f"at {where}: it {problem}", expected)
 
     def of(self, kind: type, expected: str) -> Any:
         """The value, of this type exactly: true is no number."""
