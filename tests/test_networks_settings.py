@@ -40,6 +40,7 @@ CHANGED = {
     "rpn_overlaps": (0.2, 0.6), "kept": (0.65, 70, 8), "kept_training": (0.6, 90, 12),
     "least_side": 5, "rois": 18, "positive": 0.3, "overlaps": (0.05, 0.45), "nms": 0.35,
     "least_score": 0.15, "box_average_settings": (2, 0.55), "multi_scale": (24, 40),
+    "hardest": True,
 }  # fmt: skip
 # Of other kinds: of the trunk, of what an RPN tells apart, of a border, a label and a seed, of a
 # test that leaves nothing out, of rounds, which are asked for, of where anchors are in a cell, and
@@ -148,7 +149,8 @@ def changed_plan(network, data="COCO", **others):
 
 
 def test_faster_rcnn_of_another_protocol():
-    rng, plan = np.random.default_rng(0), changed_plan("Faster R-CNN", class_agnostic=True)
+    rng = np.random.default_rng(0)
+    plan = changed_plan("Faster R-CNN", class_agnostic=True, hardest=False)
     proposing = rpn.rpn(rng, WIDTH, **settings.of_rpn(plan))
     assert (proposing.hidden.weight.shape[0], proposing.anchors.number) == (7, 4)
     assert proposing.anchors.boxes(1)[0].tolist() == [-4, -4, 8, 8]  # 12 x 12 around (2, 2)

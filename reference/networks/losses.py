@@ -56,15 +56,17 @@ def smooth_l1(
 ) -> Array:
     """The sum of weight s(x - target), divided by `count`: the loss of boxes (Girshick 2015).
 
-    s(d) = d^2 / 2 where |d| < 1, else |d| - 1/2
     x, target, weight  of one shape; weight None: 1
     count              what the sum is divided by, 1 or more; None: the number of rows of x, or 1
     """
-    d = _difference(x, target, weight)
-    xp, size = namespace(x), abs(d)
-    each = xp.where(size < 1, d * d / 2, size - x.dtype.type(0.5))
+    each = s(_difference(x, target, weight))
     total = each.sum() if weight is None else (each * weight).sum()
     return _number(x, total / _count(x, count))
+
+
+def s(d: Array) -> Array:
+    """d^2 / 2 where |d| < 1, else |d| - 1/2."""
+    return namespace(d).where(abs(d) < 1, d * d / 2, abs(d) - d.dtype.type(0.5))
 
 
 def smooth_l1_backward(

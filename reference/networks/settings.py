@@ -9,7 +9,7 @@
     found = two_stage.detect(net, images, **of_test(plan))
 
 The defaults of those functions are these numbers too, of VOC: they stand in `protocols` and nowhere
-else. Not built, so not here: OHEM ("hardest"), and anything that training images are resized with.
+else. Not built, so not here: anything that training images are resized with.
 """
 
 from collections.abc import Sequence
@@ -105,12 +105,10 @@ def of_rpn_loss(plan: Protocol) -> Options:
 
 
 def of_sample(plan: Protocol) -> Options:
-    """Of `two_stage.sampled`: RoIs to learn from."""
+    """Of `two_stage.sampled`, or of `two_stage.hardest_of`: RoIs to learn from."""
     lowest, threshold = plan.need("overlaps")
-    return {
-        "number": plan.need("rois"), "foreground": plan.need("positive"),
-        "threshold": threshold, "lowest": lowest,
-    }  # fmt: skip
+    made = {"number": plan.need("rois"), "threshold": threshold, "lowest": lowest}
+    return made if plan.need("hardest") else made | {"foreground": plan.need("positive")}
 
 
 def of_proposals(plan: Protocol, *, training: bool = False) -> Options:
@@ -123,7 +121,10 @@ def of_proposals(plan: Protocol, *, training: bool = False) -> Options:
 def of_training(plan: Protocol) -> Options:
     """Of `two_stage.loss`."""
     proposing = of_proposals(plan, training=True)
-    return of_sample(plan) | {"proposing": proposing, "of_rpn": of_rpn_loss(plan)}
+    hardest = plan.need("hardest")
+    return of_sample(plan) | {
+        "hardest": hardest, "proposing": proposing, "of_rpn": of_rpn_loss(plan)
+    }  # fmt: skip
 
 
 def of_detections(plan: Protocol) -> Options:

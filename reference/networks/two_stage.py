@@ -20,6 +20,7 @@ from .anchors import Truths, checked_truths, sample
 from .detections import Predicted, detections, joined, probabilities
 from .detector import rois_of
 from .door import images_of, namespace, on_cpu
+from .losses import s
 from .metrics import Detections, overlaps
 from .rpn import Batch, Rpn, propose, rpn_loss, stages, total
 from .scales import at_scales
@@ -90,7 +91,7 @@ class TwoStage:
 
 def sampled(
     rng: np.random.Generator, proposals: Sequence[Array], truths: Sequence[Truths], size: Any, *,
-    number: int = SAMPLE["number"], foreground: float = SAMPLE["foreground"],
+    number: int = SAMPLE["number"], foreground: float = PLAN.need("positive"),
     threshold: float = SAMPLE["threshold"], lowest: float = SAMPLE["lowest"],
     add_truths: bool = True,
 ) -> Sampled:  # fmt: skip
@@ -122,13 +123,14 @@ def sampled(
 
 def loss(
     net: TwoStage, tape: Tape, batch: Batch, *, proposing: Mapping[str, Any] | None = None,
-    of_rpn: Mapping[str, Any] | None = None, **options: Any,
+    of_rpn: Mapping[str, Any] | None = None, hardest: bool = PLAN.need("hardest"), **options: Any,
 ) -> Array:  # fmt: skip
     """The loss of the RoIs, and with an RPN that of its anchors too.
 
     batch      the RoIs are sampled from its proposals; if it has none, from those of the RPN
     proposing  options of `rpn.propose`, beside those of training
     of_rpn     options of `rpn.rpn_loss`; both are for a network with an RPN, and not used without
+    hardest    the sample is not random, but of the largest losses (`hardest_of`)
     options    of `sampled`
     """
     rng, size = np.random.default_rng(batch.seed), images_of(batch.images).shape[2:]
@@ -143,8 +145,34 @@ def loss(
             found = propose(net.rpn, maps, size, **KEEP | dict(proposing or {}))
             proposals = [each.boxes for each in found]
     assert proposals is not None
-    drawn = sampled(rng, proposals, truths, size, **options)
+    if hardest:
+        drawn = hardest_of(net, tape, top, proposals, truths, size, **options)
+    else:
+        drawn = sampled(rng, proposals, truths, size, **options)
     return total(tape, *values, roi_loss(net, tape, top, drawn))
+
+
+def hardest_of(
+    net: TwoStage, tape: Tape, top: Array, proposals: Sequence[Array], truths: Sequence[Truths],
+    size: Any, *, number: int = SAMPLE["number"], **options: Any,
+) -> Sampled:  # fmt: skip
+    """The `number` RoIs of each image that have the largest losses (Shrivastava et al. 2016).
+
+    All proposals are judged for it, without gradients. The share of objects is what comes of it.
+    options  of `sampled`, but for `foreground`
+    """
+    if number < 1:
+        raise ValueError(f"number is {number}, expected 1 or more")
+    every = sum(len(a) for a in proposals) + sum(len(each.boxes) for each in truths)
+    drawn = sampled(np.random.default_rng(0), proposals, truths, size,
+                    number=max(every, 1), foreground=1.0, **options)  # fmt: skip
+    scores, deltas = net.judged(Tape(ops=tape.homes[0]), top, drawn.rois)
+    losses = losses_of(on_cpu(scores), None if deltas is None else on_cpu(deltas), drawn)
+    order = np.argsort(-losses, kind="stable")
+    kept = np.zeros(len(order), bool)
+    for n in range(len(proposals)):
+        kept[order[drawn.rois[order, 0] == n][:number]] = True
+    return Sampled(*(a[kept] for a in drawn))
 
 
 def roi_loss(net: TwoStage, tape: Tape, top: Array, drawn: Sampled) -> Array:
@@ -157,13 +185,28 @@ def roi_loss(net: TwoStage, tape: Tape, top: Array, drawn: Sampled) -> Array:
     of_classes = tape.softmax_loss(scores, xp.asarray(drawn.labels))
     if deltas is None:
         return of_classes
-    D = deltas.shape[1] // 4
-    targets, weight = np.zeros((2, len(drawn.labels), D, 4))
+    given = (xp.asarray(a, deltas.dtype) for a in wanted(drawn, deltas.shape))
+    return total(tape, of_classes, tape.smooth_l1(deltas, *given))
+
+
+def losses_of(scores: Array, deltas: Array | None, drawn: Sampled) -> Array:
+    """The loss R of each RoI, of which `roi_loss` is the mean; in NumPy."""
+    scores = scores.astype(float)
+    of_classes = np.logaddexp.reduce(scores, axis=1) - scores[np.arange(len(scores)), drawn.labels]
+    if deltas is None:
+        return of_classes
+    targets, weight = wanted(drawn, deltas.shape)
+    return of_classes + (s(deltas - targets) * weight).sum(axis=1)
+
+
+def wanted(drawn: Sampled, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """The targets and weights, R D*4, of deltas: those of an object's class have weight 1."""
+    R, D = shape[0], shape[1] // 4
+    targets, weight = np.zeros((2, R, D, 4))
     near = np.flatnonzero(drawn.labels > 0)
     at = np.minimum(drawn.labels[near], D - 1)
     targets[near, at], weight[near, at] = drawn.targets[near], 1
-    given = (xp.asarray(a.reshape(deltas.shape), deltas.dtype) for a in (targets, weight))
-    return total(tape, of_classes, tape.smooth_l1(deltas, *given))
+    return targets.reshape(shape), weight.reshape(shape)
 
 
 def _given(net: TwoStage, proposals: Sequence[Array] | None, images: Array) -> None:
