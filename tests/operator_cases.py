@@ -6,7 +6,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from deformable_convnets import reference
-from deformable_convnets.reference.oracle import problems, roi_problems, shapes
+from deformable_convnets.reference.oracle import problems, roi_problems, shapes, volume_shapes
 
 RULES = ("paper", "mxnet", "align")
 BORDERS = ("zero", "dcnv1")
@@ -33,6 +33,16 @@ WRONG = {
     "dilation": {"dilation": "2"},
     "border": {"border": "wrap"},
 }
+RIGHT_VOLUMES = {
+    "x": np.zeros((1, 2, 4, 5, 6)), "offset": np.zeros((1, 36, 3, 3, 5)),
+    "weight": np.zeros((4, 2, 2, 3, 2)), "bias": np.zeros(4), "mask": np.zeros((1, 12, 3, 3, 5)),
+}  # fmt: skip
+WRONG_VOLUMES = [
+    {"x": np.zeros((1, 2, 5, 6))}, {"offset": np.zeros((1, 24, 3, 3, 5))},
+    {"offset": np.zeros((1, 36, 3, 3, 4))}, {"mask": np.zeros((1, 36, 3, 3, 5))},
+    {"weight": np.zeros((4, 2, 2, 3, 2), np.float32)}, {"x": np.zeros((1, 2, 1, 5, 6))},
+    {"stride": (1, 2)}, {"padding": ((1, 2), 3, 0)}, {"dilation": (1, 0, 1)}, {"border": "wrap"},
+]  # fmt: skip
 RIGHT_POOLING = {
     "x": np.zeros((1, 12, 5, 6)), "rois": np.array([[0.0, 0.0, 0.0, 4.0, 3.0]]),
     "offset": np.zeros((1, 2, 2, 3)), "output_size": (2, 3),
@@ -66,10 +76,10 @@ class Case(NamedTuple):
         return y, {name: a for name, a in grads.items() if a is not None}
 
 
-def convolutions(name: str, dtype: str) -> list[Case]:
+def convolutions(name: str, dtype: str, every: Any = shapes.SHAPES) -> list[Case]:
     """Every shape of the oracle, and the first one with bias and mask, without both."""
     found = []
-    for seed, shape in [*enumerate(shapes.SHAPES), (WITHOUT_MASK, shapes.SHAPES[0])]:
+    for seed, shape in [*enumerate(every), (WITHOUT_MASK, every[0])]:
         p = problems.make("base", shape, seed, border=BORDERS[seed % 2]).cast(dtype)
         names, settings = ("x", "offset", "weight", "bias", "mask"), {**p.options}
         if name == "conv2d":
@@ -121,6 +131,8 @@ def cases(name: str, dtype: str) -> list[Case]:
     """Calls on exact problems whose points are off the kinks."""
     if name == "sample":
         return samplings(dtype)
+    if name == "deform_conv3d":
+        return convolutions(name, dtype, volume_shapes.VOLUMES)
     return convolutions(name, dtype) if name.endswith("conv2d") else poolings(name, dtype)
 
 

@@ -33,6 +33,7 @@ except ImportError as error:
 from .functions import (
     conv2d,
     deform_conv2d,
+    deform_conv3d,
     deform_ps_roi_pool,
     deform_roi_pool,
     ps_roi_pool,
@@ -43,6 +44,7 @@ from .functions import (
 __all__ = [
     "conv2d",
     "deform_conv2d",
+    "deform_conv3d",
     "deform_ps_roi_pool",
     "deform_roi_pool",
     "ps_roi_pool",

@@ -19,11 +19,12 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
 from deformable_convnets import gpu, reference
-from deformable_convnets.reference import checks, geometry, roi_checks
+from deformable_convnets.reference import checks, geometry, roi_checks, volume_checks
 
 from .. import arrays, frameworks, registry
 
-PAIRS = ("stride", "dilation", "output_size", "group_size", "part_size")
+PER_AXIS = ("stride", "dilation", "output_size", "group_size", "part_size")
+VOLUMES = "deform_conv3d"
 CHOICE = ("backend", "version", "precision", "workspace_limit")
 PLATFORMS = ("cpu", "gpu", "cuda")  # of a device of JAX's; what it calls gpu may be another's
 EACH = "sequential"
@@ -79,7 +80,7 @@ def apply(name: str, given: Named, settings: Named, choice: tuple[Any, ...]) -> 
     at = _checked(name, described, settings, _known(given.get("rois")))
     named = dict(zip(CHOICE, choice, strict=True))
     registry.check(registry.Choice(**named, dtype=described["x"].dtype.name))
-    packed = tuple((key, _packed(key, value)) for key, value in settings.items())
+    packed = tuple((key, _packed(name, key, value)) for key, value in settings.items())
     result = ("y", _output_shape(name, described, at), described["x"].dtype)
     task = Task(name, tuple(given), packed, tuple(choice), (result,))
     own = {n: None if a is None else _own(a) for n, a in given.items()}
@@ -208,6 +209,8 @@ def _checked(name: str, given: Named, settings: Named, roi_values: Any) -> Any:
         return roi_checks.check_roi_pool(**given, **settings, roi_values=roi_values)
     if name == "sample":
         return checks.check_sample(given["x"], given["p"], settings["border"])
+    if name == VOLUMES:
+        return volume_checks.check_deform_conv3d(**given, **settings)
     check = checks.check_conv2d if name == "conv2d" else checks.check_deform_conv2d
     return check(**given, **settings)
 
@@ -220,12 +223,13 @@ def _output_shape(name: str, given: Named, at: Any) -> tuple[int, ...]:
     return given["x"].shape[0], given["weight"].shape[0], *at.output
 
 
-def _packed(name: str, value: Any) -> Any:
+def _packed(operator: str, name: str, value: Any) -> Any:
     """A setting as something hashable."""
+    axes = 3 if operator == VOLUMES else 2
     if name == "padding":
-        return geometry.sides(name, value)
-    if name in PAIRS:
-        return None if value is None else geometry.pair(name, value, at_least=1)
+        return geometry.both_sides(name, value, axes)
+    if name in PER_AXIS:
+        return None if value is None else geometry.per_axis(name, value, axes, at_least=1)
     return float(value) if name in ("spatial_scale", "gamma") else value
 
 

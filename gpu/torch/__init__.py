@@ -9,7 +9,7 @@ backend, version, precision and workspace_limit are those of `gpu`; one of the f
 calls `gpu` for tensors of the CPU too. torch.ops.deformable_convnets has the operators and
 <name>_backward, without defaults; they know their shapes without data, for torch.compile and
 tensors on "meta". Tensors may have any strides; y is channels_last where x is, and a gradient where
-its argument is, else they are contiguous.
+its argument is, of volumes channels_last_3d, else they are contiguous.
 
 Under torch.autocast the operators compute in its dtype, with offset and rois in float32; float64
 stays. bfloat16 is computed in float32 and rounded once, on the CPU and where no version of `gpu`
@@ -26,14 +26,23 @@ try:
 except ImportError as error:
     raise ImportError("deformable_convnets.gpu.torch needs PyTorch: pip install torch") from error
 
-from .functions import deform_conv2d, deform_ps_roi_pool, deform_roi_pool, ps_roi_pool, roi_pool
-from .modules import DeformConv2d, DeformPSRoIPool, DeformRoIPool
+from .functions import (
+    deform_conv2d,
+    deform_conv3d,
+    deform_ps_roi_pool,
+    deform_roi_pool,
+    ps_roi_pool,
+    roi_pool,
+)
+from .modules import DeformConv2d, DeformConv3d, DeformPSRoIPool, DeformRoIPool
 
 __all__ = [
     "DeformConv2d",
+    "DeformConv3d",
     "DeformPSRoIPool",
     "DeformRoIPool",
     "deform_conv2d",
+    "deform_conv3d",
     "deform_ps_roi_pool",
     "deform_roi_pool",
     "ps_roi_pool",

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from deformable_convnets.reference.bilinear import Border
-from deformable_convnets.reference.geometry import Pair, Sides
+from deformable_convnets.reference.geometry import Faces, Pair, Sides, Triple
 from deformable_convnets.reference.roi_points import Rule
 
 from .operators import apply
@@ -35,6 +35,32 @@ def deform_conv2d(
     given = {"x": x, "offset": offset, "weight": weight, "bias": bias, "mask": mask}
     settings = {"stride": stride, "padding": padding, "dilation": dilation, "border": border}
     return apply("deform_conv2d", given, settings, (backend, version, precision, workspace_limit))
+
+
+def deform_conv3d(
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | Triple = 1,
+    padding: int | Triple | Faces = 0,
+    dilation: int | Triple = 1,
+    mask: Tensor | None = None,
+    border: Border = "zero",
+    backend: str | None = None,
+    version: str | None = None,
+    precision: str = "exact",
+    workspace_limit: int | None = None,
+) -> Tensor:
+    """Equation (2) on volumes, as `reference.deform_conv3d`; gradients of all five tensors.
+
+    x N C D H W, offset N 3*G*K Do Ho Wo, weight O C/groups kd kh kw, bias O, mask N G*K Do Ho Wo;
+    returns N O Do Ho Wo. On a GPU, Numba's kernels compute it: `gpu` has no others for volumes.
+    """
+    given = {"x": x, "offset": offset, "weight": weight, "bias": bias, "mask": mask}
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "border": border}
+    return apply("deform_conv3d", given, settings, (backend, version, precision, workspace_limit))
 
 
 def roi_pool(

@@ -8,29 +8,27 @@ from torch import Tensor, nn
 
 from deformable_convnets.reference import checks, geometry, roi_checks
 from deformable_convnets.reference.bilinear import Border
-from deformable_convnets.reference.geometry import Pair, Sides
+from deformable_convnets.reference.geometry import Pair
 from deformable_convnets.reference.roi_points import Rule
 
 from .. import registry
-from .functions import deform_conv2d, deform_ps_roi_pool, deform_roi_pool
+from .functions import deform_conv2d, deform_conv3d, deform_ps_roi_pool, deform_roi_pool
 
 
-class DeformConv2d(nn.Module):  # type: ignore[misc]
-    """`deform_conv2d` with its weight and bias, in place of torchvision.ops.DeformConv2d.
+class _DeformConv(nn.Module):  # type: ignore[misc]
+    """A deformable convolution of maps or of volumes, with its weight and bias."""
 
-    The arguments, parameters, state dict and random initial values are torchvision's, also
-    padding may be ((top, bottom), (left, right)); `border`, `backend` and `precision` are those of
-    `deform_conv2d`. Raises ValueError or TypeError for what makes no layer.
-    """
+    axes: int
+    function: Any
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: int | Pair | Sides = 0,
-        dilation: int | Pair = 1,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[Any, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
         groups: int = 1,
         bias: bool = True,
         *,
@@ -46,10 +44,10 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
             if channels % groups:
                 raise ValueError(f"{name} is {channels}, expected a multiple of groups = {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = geometry.pair("kernel_size", kernel_size, at_least=1)
-        self.stride = geometry.pair("stride", stride, at_least=1)
-        self.padding = geometry.sides("padding", padding)
-        self.dilation = geometry.pair("dilation", dilation, at_least=1)
+        self.kernel_size = geometry.per_axis("kernel_size", kernel_size, self.axes, at_least=1)
+        self.stride = geometry.per_axis("stride", stride, self.axes, at_least=1)
+        self.padding = geometry.both_sides("padding", padding, self.axes)
+        self.dilation = geometry.per_axis("dilation", dilation, self.axes, at_least=1)
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels // groups, *self.kernel_size)
         )
@@ -57,19 +55,19 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform up to 1 / sqrt(C/groups kh kw), as in every convolution of PyTorch."""
+        """Uniform up to 1 / sqrt(C/groups K), as in every convolution of PyTorch."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight[0].numel())
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Equation (2) on input N in_channels H W; offset and mask as in `deform_conv2d`."""
-        if input.ndim == 4 and input.shape[1] != self.in_channels:
+        """Equation (2) on input N in_channels ...; offset and mask as in the function."""
+        if input.ndim == self.axes + 2 and input.shape[1] != self.in_channels:
             checks.Call(input=input, weight=self.weight).fail(
                 f"input has {input.shape[1]} channels, expected in_channels = {self.in_channels}"
             )
-        return deform_conv2d(
+        return self.function(
             input, offset, self.weight, self.bias, stride=self.stride, padding=self.padding,
             dilation=self.dilation, mask=mask, **self.settings,
         )  # fmt: skip
@@ -80,6 +78,26 @@ class DeformConv2d(nn.Module):  # type: ignore[misc]
             f" stride={self.stride}, padding={self.padding}, dilation={self.dilation},"
             f" groups={self.groups}, bias={self.bias is not None}, {_named(self.settings)}"
         )
+
+
+class DeformConv2d(_DeformConv):
+    """`deform_conv2d` with its weight and bias, in place of torchvision.ops.DeformConv2d.
+
+    The arguments, parameters, state dict and random initial values are torchvision's, also
+    padding may be ((top, bottom), (left, right)); `border`, `backend` and `precision` are those of
+    `deform_conv2d`. Raises ValueError or TypeError for what makes no layer.
+    """
+
+    axes, function = 2, staticmethod(deform_conv2d)
+
+
+class DeformConv3d(_DeformConv):
+    """`deform_conv3d` with its weight and bias: `DeformConv2d` with one axis more, z first.
+
+    Parameters, state dict and random initial values are those of torch.nn.Conv3d.
+    """
+
+    axes, function = 3, staticmethod(deform_conv3d)
 
 
 class DeformRoIPool(nn.Module):  # type: ignore[misc]

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, library
 
 from deformable_convnets import gpu, reference
-from deformable_convnets.reference import checks, geometry, roi_checks
+from deformable_convnets.reference import checks, geometry, roi_checks, volume_checks
 
 from .. import arrays, registry
 
 LIBRARY = library.Library("deformable_convnets", "FRAGMENT")
 DEVICES = ("cpu", "cuda")
-PAIRS = ("stride", "dilation", "output_size", "group_size", "part_size")
+PER_AXIS = ("stride", "dilation", "output_size", "group_size", "part_size")
+VOLUMES = "deform_conv3d"
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 COORDINATES = ("offset", "rois")  # stay in float32, for what 16 bits cannot say of a position
 CAST = (torch.float16, torch.bfloat16, torch.float32)
 CHOICE = {"backend": "str?", "version": "str?", "precision": "str", "workspace_limit": "int?"}
@@ -49,11 +51,11 @@ def apply(name: str, given: Named, settings: Named, choice: tuple[Any, ...]) -> 
     """
     if not torch.compiler.is_compiling():
         _check_types(given)
-        _checked(given, settings)
+        _checked(name, given, settings)
         _check_places({a: tensor for a, tensor in given.items() if tensor is not None})
         named = dict(zip(CHOICE, choice, strict=True))
         registry.check(registry.Choice(**named, dtype=_described("x", given["x"]).dtype.name))
-    packed = [_packed(key, value) for key, value in settings.items()]
+    packed = [_packed(name, key, value) for key, value in settings.items()]
     return OPERATORS[name].forward(*given.values(), *packed, *choice)
 
 
@@ -86,8 +88,8 @@ class Operator:
         """The tensors, and the other arguments as the functions take them, by name."""
         named = dict(zip(self.names, args, strict=True))
         if "padding" in named:
-            top, bottom, left, right = named["padding"]
-            named["padding"] = ((top, bottom), (left, right))
+            ends = named["padding"]
+            named["padding"] = tuple(zip(ends[::2], ends[1::2], strict=True))
         return {name: named.pop(name) for name in self.tensors}, named
 
     def _forward(self, *args: Any) -> Tensor:
@@ -98,7 +100,7 @@ class Operator:
         given, settings = self._split(args)
         choice = {name: settings.pop(name) for name in CHOICE}
         registry.check(registry.Choice(**choice, dtype=_named(given["x"])))
-        shape = _output_shape(given, _checked(given, settings))
+        shape = _output_shape(given, _checked(self.name, given, settings))
         return _empty(shape, given["x"])
 
     def _autocast(self, device: str, *args: Any) -> Any:
@@ -175,10 +177,10 @@ def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
 
 def _format(ndim: int, like: Tensor) -> torch.memory_format:
     """Channels last where the tensor is and C order is not, C order where both are true."""
-    if ndim != 4 or like.ndim != 4 or like.is_contiguous():
+    last = CHANNELS_LAST.get(ndim)
+    if last is None or like.ndim != ndim or like.is_contiguous():
         return torch.contiguous_format
-    last = like.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
+    return last if like.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
 def _named(a: Tensor) -> str:
@@ -200,12 +202,13 @@ def _dtype(name: str, a: Tensor) -> torch.dtype:
     return torch.float32 if name in COORDINATES else torch.get_autocast_dtype(kind)
 
 
-def _packed(name: str, value: Any) -> Any:
+def _packed(operator: str, name: str, value: Any) -> Any:
     """A setting as the schemas have it."""
+    axes = 3 if operator == VOLUMES else 2
     if name == "padding":
-        return [n for side in geometry.sides(name, value) for n in side]
-    if name in PAIRS:
-        return None if value is None else list(geometry.pair(name, value, at_least=1))
+        return [n for ends in geometry.both_sides(name, value, axes) for n in ends]
+    if name in PER_AXIS:
+        return None if value is None else list(geometry.per_axis(name, value, axes, at_least=1))
     return float(value) if name in ("spatial_scale", "gamma") else value
 
 
@@ -216,11 +219,13 @@ def _check_types(given: Named) -> None:
             checks.Call(**given).fail(kind, TypeError)
 
 
-def _checked(given: Named, settings: Named) -> Any:
+def _checked(name: str, given: Named, settings: Named) -> Any:
     """The geometry of a call by the checks of `reference`; values of RoIs are checked later."""
-    described = {name: None if a is None else _described(name, a) for name, a in given.items()}
+    described = {n: None if a is None else _described(n, a) for n, a in given.items()}
     if "rois" in given:
         return roi_checks.check_roi_pool(**described, **settings, roi_values=np.empty((0, 5)))
+    if name == VOLUMES:
+        return volume_checks.check_deform_conv3d(**described, **settings)
     return checks.check_deform_conv2d(**described, **settings)
 
 
@@ -247,16 +252,17 @@ def _check_places(given: Named) -> None:
         arrays.place(given)
 
 
+_CONVOLUTION = (
+    "Tensor x, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask",
+    "int[] stride, int[] padding, int[] dilation, str border",
+)
 _SIZES = "int[] output_size, float spatial_scale"
 _RULE = "str bins, int? samples"
 OPERATORS = {
     name: Operator(name, tensors, settings)
     for name, tensors, settings in (
-        (
-            "deform_conv2d",
-            "Tensor x, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask",
-            "int[] stride, int[] padding, int[] dilation, str border",
-        ),
+        ("deform_conv2d", *_CONVOLUTION),
+        (VOLUMES, *_CONVOLUTION),
         ("roi_pool", "Tensor x, Tensor rois", f"{_SIZES}, {_RULE}"),
         (
             "deform_roi_pool",

@@ -1,4 +1,4 @@
-"""Calls of the seven operators on the oracle's exact problems, as arrays of JAX."""
+"""Calls of the eight operators on the oracle's exact problems, as arrays of JAX."""
 
 from functools import partial
 from typing import Any

@@ -5,7 +5,14 @@ import pytest
 
 jax = pytest.importorskip("jax", reason="JAX is in the extra `jax`; `make test-jax` installs it")
 
-from operator_cases import RIGHT, RIGHT_POOLING, WRONG, WRONG_POOLING  # noqa: E402
+from operator_cases import (  # noqa: E402
+    RIGHT,
+    RIGHT_POOLING,
+    RIGHT_VOLUMES,
+    WRONG,
+    WRONG_POOLING,
+    WRONG_VOLUMES,
+)
 
 from deformable_convnets import gpu, reference  # noqa: E402
 from deformable_convnets.gpu import jax as ours  # noqa: E402
@@ -39,6 +46,18 @@ def test_the_errors_of_the_reference(changes, compiled):
         with pytest.raises(expected.type) as found:
             refused()
         assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("changes", WRONG_VOLUMES, ids=str)
+@compiled
+def test_the_errors_of_the_reference_on_volumes(changes, compiled):
+    reference.deform_conv3d(**RIGHT_VOLUMES)
+    given = RIGHT_VOLUMES | changes
+    with pytest.raises((TypeError, ValueError)) as expected:
+        reference.deform_conv3d(**given)
+    with pytest.raises(expected.type) as found:
+        called(ours.deform_conv3d, given, compiled)
+    assert str(found.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("changes", WRONG_POOLING, ids=str)

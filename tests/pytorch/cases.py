@@ -1,4 +1,4 @@
-"""Calls of the five operators on the oracle's exact problems, as tensors and as NumPy arrays."""
+"""Calls of the six operators on the oracle's exact problems, as tensors and as NumPy arrays."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from numpy import ndarray as Array
 
 from deformable_convnets.gpu import torch as ours
 
-NAMES = ("deform_conv2d", "roi_pool", "deform_roi_pool", "ps_roi_pool", "deform_ps_roi_pool")
+NAMES = ("deform_conv2d", "deform_conv3d", "roi_pool", "deform_roi_pool", "ps_roi_pool",
+         "deform_ps_roi_pool")  # fmt: skip
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Case(operator_cases.Case):
@@ -36,7 +38,7 @@ class Case(operator_cases.Case):
         """As torch.ops.deformable_convnets takes them."""
         from deformable_convnets.gpu.torch.operators import _packed
 
-        packed = [_packed(name, value) for name, value in self.settings.items()]
+        packed = [_packed(self.name, name, value) for name, value in self.settings.items()]
         return (*tensors.values(), *packed, None, None, "exact", None)
 
 
@@ -59,8 +61,9 @@ def assert_same(found: torch.Tensor, expected: Array) -> None:
 
 def assert_laid_out(a: Any, like: Any) -> None:
     """Channels last in memory where `like` is, and is not in C order as well; else in C order."""
-    last = a.ndim == like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
-    wanted = torch.channels_last if last and not like.is_contiguous() else torch.contiguous_format
+    last = LAST.get(a.ndim) if a.ndim == like.ndim else None
+    there = last and like.is_contiguous(memory_format=last) and not like.is_contiguous()
+    wanted = last if there else torch.contiguous_format
     assert a.is_contiguous(memory_format=wanted)
 
 

@@ -103,7 +103,7 @@ def test_only_what_is_wanted_is_computed(name, monkeypatch):
     assert asked == []
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("roi_pool")])
 def test_rois_have_no_gradient(name, monkeypatch):
     """Nothing is computed where they alone want one."""
     case = whole(name, "float64")

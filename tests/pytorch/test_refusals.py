@@ -8,7 +8,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is in no extra; `make test-torch` installs it")
 
-from operator_cases import RIGHT, RIGHT_POOLING, WRONG, WRONG_POOLING  # noqa: E402
+from operator_cases import (  # noqa: E402
+    RIGHT,
+    RIGHT_POOLING,
+    RIGHT_VOLUMES,
+    WRONG,
+    WRONG_POOLING,
+    WRONG_VOLUMES,
+)
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from deformable_convnets import reference  # noqa: E402
@@ -27,6 +34,17 @@ def test_the_errors_of_the_reference(changes):
         reference.deform_conv2d(**given)
     with pytest.raises(expected.type) as found:
         ours.deform_conv2d(**tensors(given))
+    assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("changes", WRONG_VOLUMES, ids=str)
+def test_the_errors_of_the_reference_on_volumes(changes):
+    reference.deform_conv3d(**RIGHT_VOLUMES)
+    given = RIGHT_VOLUMES | changes
+    with pytest.raises((TypeError, ValueError)) as expected:
+        reference.deform_conv3d(**given)
+    with pytest.raises(expected.type) as found:
+        ours.deform_conv3d(**tensors(given))
     assert str(found.value) == str(expected.value)
 
 
