@@ -5,14 +5,16 @@ import re
 import pytest
 from vector_files import ROOT, cases, folder, index, of
 
-from deformable_convnets.reference.oracle.implementation import OPERATORS
+from deformable_convnets.reference.oracle.implementation import OPERATORS, VOLUMES
 
 PAGE = (ROOT / "reference/oracle/VECTORS.md").read_text()
+EVERY = OPERATORS + VOLUMES
 SIDES = {"grad_offset_right", "grad_offset_left"}
 GRADIENTS = {
     "sample": {"grad_x", "grad_p_right", "grad_p_left"},
     "conv2d": {"grad_x", "grad_weight", "grad_bias"},
     "deform_conv2d": {"grad_x", *SIDES, "grad_weight", "grad_bias", "grad_mask"},
+    "deform_conv3d": {"grad_x", *SIDES, "grad_weight", "grad_bias", "grad_mask"},
     "roi_pool": {"grad_x"},
     "deform_roi_pool": {"grad_x", *SIDES},
     "ps_roi_pool": {"grad_x"},
@@ -29,6 +31,10 @@ NEEDED = {
     "sample": KINDS | BORDERS | {"base", "kinks", "f64", "wide-x"},
     "conv2d": PLAIN,
     "deform_conv2d": PLAIN | BORDERS | {"kinks", "far", "offset groups", "without mask"},
+    "deform_conv3d": KINDS
+    | WINDOW
+    | BORDERS
+    | {"base", "f64", "kinks", "far", "offset groups", "without bias", "without mask"},
     "roi_pool": POOLING,
     "deform_roi_pool": DEFORMED,
     "ps_roi_pool": POOLING | {"maps unlike bins"},
@@ -44,12 +50,12 @@ def facets(case):
     shown |= {f"without {name}" for name in ("bias", "mask") if name not in given}
     sizes, tests = given["x"].shape, {}
     if "stride" in o:
-        top, bottom, left, right = o["padding"]
+        ends = o["padding"]
         tests = {
-            "stride": o["stride"] != [1, 1], "dilation": o["dilation"] != [1, 1],
-            "uneven padding": (top, left) != (bottom, right), "groups": o["groups"] > 1,
+            "stride": max(o["stride"]) > 1, "dilation": max(o["dilation"]) > 1,
+            "uneven padding": ends[::2] != ends[1::2], "groups": o["groups"] > 1,
             "offset groups": o.get("offset_groups", 0) > 1, "no images": sizes[0] == 0,
-            "several images": sizes[0] > 1, "oblong": sizes[2] != sizes[3],
+            "several images": sizes[0] > 1, "oblong": len(set(sizes[2:])) > 1,
         }  # fmt: skip
     if "bins" in o:
         size = o["output_size"]
@@ -65,14 +71,14 @@ def facets(case):
 
 def lacking(shown):
     """What no case of an operator shows, though one should."""
-    needed = {operator: NEEDED[operator] | {"y"} | GRADIENTS[operator] for operator in OPERATORS}
-    return [f"{o}: {word}" for o in OPERATORS for word in sorted(needed[o] - shown[o])]
+    needed = {operator: NEEDED[operator] | {"y"} | GRADIENTS[operator] for operator in EVERY}
+    return [f"{o}: {word}" for o in EVERY for word in sorted(needed[o] - shown[o])]
 
 
 def all_shown(without=None):
     """The words of all cases of an operator, but for the cases that show this one."""
-    each = {o: [facets(case) for case in of(o).values()] for o in OPERATORS}
-    return {o: set().union(*(f for f in each[o] if without not in f)) for o in OPERATORS}
+    each = {o: [facets(case) for case in of(o).values()] for o in EVERY}
+    return {o: set().union(*(f for f in each[o] if without not in f)) for o in EVERY}
 
 
 def test_everything_is_shown():
@@ -82,7 +88,7 @@ def test_everything_is_shown():
 @pytest.mark.parametrize("word", sorted(set().union(*NEEDED.values(), *GRADIENTS.values())))
 def test_what_is_not_shown_is_complained_of(word):
     found = lacking(all_shown(without=word))
-    assert {f"{o}: {word}" for o in OPERATORS if word in NEEDED[o] | GRADIENTS[o]} <= set(found)
+    assert {f"{o}: {word}" for o in EVERY if word in NEEDED[o] | GRADIENTS[o]} <= set(found)
 
 
 def example_complaints(page, text):
@@ -116,7 +122,7 @@ def table_complaints(page):
     """Operators with other inputs or options than the page says, families on one side only."""
     said = {row[0][0]: (set(row[1]), set(row[2])) for row in table(page, "operator")}
     found = []
-    for operator in OPERATORS:
+    for operator in EVERY:
         mine = of(operator).values()
         inputs = set().union(*(case["inputs"] for case in mine)) - {"grad_output"}
         options = [set(case["options"]) for case in mine]
@@ -146,7 +152,7 @@ def test_other_tables_are_complained_of(old, new, complaint):
 
 def unknown_names(page):
     """Words in backticks that are no key, value or operator."""
-    known = {*index(), *index()["cases"][0], *OPERATORS, "_bound", "dtype", "code"}
+    known = {*index(), *index()["cases"][0], *EVERY, "_bound", "dtype", "code"}
     for case in cases().values():
         known |= {*case, *case["options"], *case["inputs"], *case["results"], *case["bounds"]}
         known |= {value for value in case["options"].values() if isinstance(value, str)}
@@ -186,7 +192,8 @@ def test_fixed_point_holds_what_the_page_says():
     limits |= {"mask": (1, 1 / 4), "offset": (99, 1 / 8), "p": (9999, 1 / 8)}
     for name, case in cases().items():
         if case["family"] in ("base", "kinks") and "bins" not in case["options"]:
-            assert all((a * 256 % 1 == 0).all() for a in case["results"].values()), name
+            parts = 2048 if case["operator"] in VOLUMES else 256
+            assert all((a * parts % 1 == 0).all() for a in case["results"].values()), name
             for key in limits.keys() & case["inputs"].keys():
                 a, (most, step) = case["inputs"][key], limits[key]
                 assert ((abs(a) <= most) & (a % step == 0)).all(), (name, key)

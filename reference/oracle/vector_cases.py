@@ -40,7 +40,7 @@ class Case(NamedTuple):
 class Recipe:
     """What a case is made from: a problem, and whether ordinary numbers take its values' place.
 
-    rule  the border of `sample` and `deform_conv2d`; the bins of RoI pooling
+    rule  the border of `sample` and the deformable convolutions; the bins of RoI pooling
     """
 
     operator: str
@@ -61,7 +61,10 @@ class Recipe:
 
     def case(self) -> Case:
         """The arguments as they are, exact results in their dtype, ordinary ones in float64."""
-        made = {"sample": _sample, "conv2d": _conv2d, "deform_conv2d": _deform_conv2d}
+        made = {
+            "sample": _sample, "conv2d": _conv2d,
+            "deform_conv2d": _deform_conv, "deform_conv3d": _deform_conv,
+        }  # fmt: skip
         options, inputs, limits = made.get(self.operator, _roi_pool)(self)
         inputs = _tidy(inputs)
         wide = {name: a.astype(np.float64) for name, a in inputs.items()}
@@ -78,8 +81,8 @@ def results(operator: str, inputs: Arrays, options: dict[str, Any]) -> dict[str,
     for derived in ("groups", "offset_groups"):
         keywords.pop(derived, None)
     if "padding" in keywords:
-        top, bottom, left, right = keywords["padding"]
-        keywords["padding"] = ((top, bottom), (left, right))
+        ends = keywords["padding"]
+        keywords["padding"] = tuple(zip(ends[::2], ends[1::2], strict=True))
     if "samples" in keywords:
         keywords["samples"] = keywords["samples"] or None
     found = {"y": REFERENCE.call[operator](**keywords)}
@@ -109,7 +112,7 @@ Made = tuple[dict[str, Any], dict[str, Any], Callable[[], dict[str, Any]]]
 """Options, inputs, and how to find the bounds."""
 
 
-def _deform_conv2d(recipe: Recipe) -> Made:
+def _deform_conv(recipe: Recipe) -> Made:
     problem = _problem(recipe)
     names = ("x", "offset", "weight", "bias", "mask", "grad_output")
     options = _window(problem.shape) | {

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import problems, roi_problems
-from .implementation import OPERATORS
+from .implementation import OPERATORS, VOLUMES
 from .roi_problems import RoiShape
 from .shapes import FAR, SHAPES, Shape
 from .vector_cases import Recipe
+from .volume_shapes import FAR as FAR_VOLUMES
+from .volume_shapes import VOLUMES as SHAPES_3D
 
 SEEDS = 6  # that are tried for a case
 Row = tuple[str, str, bool, tuple[Any, ...]]  # for all rules: family, dtype, ordinary, shapes
@@ -47,7 +49,18 @@ SAMPLED: tuple[Row, ...] = (
     ("base", "float64", True, POINTS[:2]),
     ("kinks", "float32", False, POINTS),
 )
-ROWS = {"sample": SAMPLED, "conv2d": PLAIN, "deform_conv2d": (*PLAIN, *DEFORMED)}
+VOLUMETRIC: tuple[Row, ...] = (
+    ("base", "float32", False, SHAPES_3D),
+    ("f64", "float64", False, SHAPES_3D[:1]),
+    ("base", "float32", True, SHAPES_3D[:4]),
+    ("base", "float64", True, SHAPES_3D[:1]),
+    ("kinks", "float32", False, SHAPES_3D),
+    ("far", "float32", False, FAR_VOLUMES),
+)
+ROWS = {
+    "sample": SAMPLED, "conv2d": PLAIN, "deform_conv2d": (*PLAIN, *DEFORMED),
+    "deform_conv3d": VOLUMETRIC,
+}  # fmt: skip
 NARROW_ROIS = tuple(  # without the widest map, and the one with most bins
     shape for shape in roi_problems.SHAPES if max(shape.size) < 100 and max(shape.output) < 7
 )
@@ -69,7 +82,7 @@ MOVED: Row = ("kinks", "float32", False, (*NARROW_ROIS, *LARGER_ROIS))
 def recipes() -> dict[str, Recipe]:
     """All cases, by name."""
     found = {}
-    for operator in OPERATORS:
+    for operator in OPERATORS + VOLUMES:
         number = 0
         rows, rules = _rows(operator)
         for family, dtype, plain, shapes in rows:
