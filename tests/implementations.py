@@ -41,7 +41,7 @@ OFFERED = {
 EXAMPLES = {"numba": 2 if devices.simulated() else 100, "cuda-on-cpu": 20, "numba-on-cpu": 50}
 DTYPES = {
     "cuda-on-cpu": ("float32", "float64"),  # the others: test_cuda_precision
-    "numba-on-cpu": ("float32", "float64"),  # Numba has no float16 on the CPU
+    "numba-on-cpu": numba_on_cpu.DTYPES,
 }
 registry.BACKENDS["numpy"] = registry.Backend(lambda: {"v1": array_program.operators(np)})
 registry.BACKENDS["numba-on-cpu"] = numba_on_cpu.backend()

@@ -16,6 +16,7 @@ import numpy as np
 from deformable_convnets.gpu import registry
 
 PACKAGE = "deformable_convnets.gpu.numba_on_cpu"
+DTYPES = ("float32", "float64")  # Numba has no float16 on the CPU
 
 
 class DeviceArray(np.ndarray):
@@ -89,9 +90,13 @@ def versions():
     sample, conv, deform, columns, pool, volumes = (
         importlib.import_module(f"{PACKAGE}.{name}") for name in names
     )
-    return {
+    found = {
         "v1": sample.V1 | conv.V1 | deform.V1 | pool.V1 | volumes.V1,
         "v2": sample.V2 | columns.V2 | pool.V2,
+    }
+    return {
+        name: {operator: each._replace(dtypes=DTYPES) for operator, each in version.items()}
+        for name, version in found.items()
     }
 
 
