@@ -4,6 +4,10 @@ import numpy as np
 from figures import ARROW, INK, P0, PN, P, Q, arrows, dots, picture
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
+from segmentation_figures import CLASS_COLOURS
+
+from deformable_convnets.reference.networks import boxes
+from deformable_convnets.reference.networks.metrics import Detections
 
 SIZES = ("small", "medium", "large")
 COLOURS = (Q, PN, P, P0)
@@ -34,13 +38,22 @@ def label(ax, x, y, text, colour):
     ax.text(*place, text, color="white", size=8, zorder=5, bbox=behind, **aligned)
 
 
-def detected(ax, found, names, least=0.5, colours=COLOURS):
+def detected(ax, found, names, least=0.5, colours=CLASS_COLOURS[1:]):
     """The detections {class: Detections} of a score of `least` or more."""
     for kind, (near, scores) in found.items():
         for one, score in zip(near, scores, strict=True):
             if score >= least:
                 colour = colours[(kind - 1) % len(colours)]
                 box(ax, one, colour, f"{names[kind]} {score:.2f}")
+
+
+def surest(found, most=0.5):
+    """Of detections {class: Detections} that overlap by more than this only the surest."""
+    kinds = np.repeat(list(found), [len(each.scores) for each in found.values()])
+    near, scores = (np.concatenate(parts) for parts in zip(*found.values(), strict=True))
+    kept = boxes.suppress(near, scores, most)
+    return {k: Detections(near[kept][kinds[kept] == k], scores[kept][kinds[kept] == k])
+            for k in found}  # fmt: skip
 
 
 def nine(ax, roi, move=None, k=3, colour=PN, **options):
@@ -69,14 +82,17 @@ def parts(ax, image, roi, move, title):
     ax.set(xlim=(left, right), ylim=(min(y2 + rim, H) - 0.5, max(y1 - rim, 0) - 0.5))
 
 
-def moved_bins(ax, image, roi, moved, title, colour=P):
-    """Figure 7 of `parts.moved_parts`: a RoI in yellow, and its bins k k 4 after their move."""
+def moved_bins(ax, image, roi, moved, title, rim=6):
+    """Figure 7 of `parts.moved_parts`: a RoI in yellow, and its bins k k 4 after their move.
+
+    rim  how much of the image is seen around them, in pixels
+    """
     scene(ax, image, title)
     box(ax, roi, ARROW, lw=2.4)
-    box(ax, moved, colour, lw=1.6 if moved.shape[0] < 5 else 0.7)
+    box(ax, moved, P, lw=1.6 if moved.shape[0] < 5 else 0.7)
     (x1, y1), (x2, y2) = (f(np.vstack([np.reshape(moved, (-1, 4)), roi]), axis=0)[at]
                           for f, at in ((np.min, slice(2)), (np.max, slice(2, 4))))  # fmt: skip
-    rim, (H, W) = 6, image.shape[1:]
+    H, W = image.shape[1:]
     ax.set(xlim=(max(x1 - rim, 0) - 0.5, min(x2 + rim, W) - 0.5),
            ylim=(min(y2 + rim, H) - 0.5, max(y1 - rim, 0) - 0.5))  # fmt: skip
 

@@ -13,12 +13,8 @@ import matplotlib.pyplot as plt
 
 P0, PN, P, Q, ARROW, INK = "#D55E00", "#E69F00", "#009E73", "#0072B2", "#F0E442", "#333333"
 BLUES = matplotlib.colors.LinearSegmentedColormap.from_list("q", ("white", Q))
+GREYS = np.arange(0, 256, 5)
 plt.rcParams |= {"axes.titlesize": 10, "axes.labelsize": 9, "font.size": 9, "figure.dpi": 100}
-GREY = np.linspace(255, 0, 37)[:, None] * np.ones(3)
-BASE = np.array([matplotlib.colors.to_rgb(c) for c in (P0, PN, P, Q, ARROW)]) * 255
-MIXED = [a * c + (1 - a) * g for c in BASE for a in np.linspace(0.1, 1, 11) for g in GREY[::18]]
-FEW = Pillow.new("P", (1, 1))
-FEW.putpalette(np.round(np.vstack((GREY, MIXED))).astype(np.uint8).tobytes())
 
 
 def photograph(height=64):
@@ -47,12 +43,27 @@ def arrows(ax, start, end, colour=INK):
         ax.annotate("", (x1, y1), (x0, y0), arrowprops=style, zorder=2)
 
 
+def few_colours(image):
+    """Of 256 colours: greys, and others such that no pixel is far from its own, pale or rare."""
+    others = image.quantize(256 - len(GREYS), method=Pillow.Quantize.MAXCOVERAGE).getpalette()
+    palette = np.concatenate([np.repeat(GREYS, 3), others]).reshape(-1, 3)
+    packed = np.asarray(image) @ np.array([1 << 16, 1 << 8, 1])
+    colours, place = np.unique(packed, return_inverse=True)
+    apart = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1)[:, None] - palette
+    nearest = (apart**2).sum(axis=2).argmin(axis=1)
+    few = Pillow.fromarray(nearest[place].reshape(packed.shape).astype(np.uint8))
+    few.putpalette(palette.astype(np.uint8).tobytes())
+    return few
+
+
 def show(fig, save=None):
-    """The figure as a PNG of few colours, which keeps the notebooks small."""
+    """The figure as a PNG of few colours, which keeps the notebooks small; its titles, as words."""
     large, small = io.BytesIO(), io.BytesIO()
+    titles = [ax.get_title(at) for ax in fig.axes for at in ("left", "center")]
+    said = "; ".join(filter(None, [fig.get_suptitle(), *titles])).replace("$", "")
     fig.savefig(large, format="png", bbox_inches="tight")
     plt.close(fig)
-    image = Pillow.open(large).convert("RGB").quantize(palette=FEW, dither=Pillow.Dither.NONE)
+    image = few_colours(Pillow.open(large).convert("RGB"))
     for file in (small, save) if save else (small,):
         image.save(file, format="png", optimize=True)
-    return Image(small.getvalue())
+    return Image(small.getvalue(), alt=said or None)

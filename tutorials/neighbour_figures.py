@@ -109,7 +109,8 @@ def weights_of(ax, values, title, form=None):
     ax.set(title=title, xticks=(), yticks=())
     for (y, x), value in np.ndenumerate(values):
         if form and value:
-            ax.text(x, y, form.format(value), ha="center", va="center", size=8, color=INK)
+            colour = "white" if abs(value) > 0.7 * largest else "black"
+            ax.text(x, y, form.format(value), ha="center", va="center", size=8, color=colour)
 
 
 def curves(ax, at, lines, legend="best", **labels):
@@ -137,4 +138,5 @@ def queries(axes, maps, places, size=14):
         for m, points in enumerate(at):
             dots(ax, points, HEADS[m % len(HEADS)], size=size, hollow=m >= len(HEADS))
         dots(ax, at.mean(axis=(0, 1)), P0, marker="X", size=3 * size)
-        ax.set(xlabel="", ylabel="")
+    for ax in axes[1:]:
+        ax.set(ylabel="")

@@ -1,7 +1,7 @@
 """What notebook 7 draws with: regions, their bins and the values of the bins."""
 
 import numpy as np
-from figures import ARROW, INK, PN, P
+from figures import ARROW, PN, P
 from matplotlib.patches import Rectangle
 
 from deformable_convnets.reference import equations
@@ -30,9 +30,8 @@ def bins(ax, roi, k, move=None, chosen=None, **options):
             frame(ax, y1 + rows[0] + dy, x1 + cols[0] + dx, len(rows), len(cols), colour, lw=1.5)
 
 
-def numbers(ax, x, size=9, form="{:.0f}", colour=INK):
-    """The values of a small map, written into its pixels."""
-    for y, row in enumerate(x):
-        for j, value in enumerate(row):
-            text = form.format(value)
-            ax.text(j, y, text, ha="center", va="center", size=size, color=colour)
+def numbers(ax, x, size=9, form="{:.0f}", dark_below=-np.inf):
+    """The values of a small map, written into its pixels: white where they are below a limit."""
+    for (y, j), value in np.ndenumerate(x):
+        colour = "white" if value < dark_below else "black"
+        ax.text(j, y, form.format(value), ha="center", va="center", size=size, color=colour)

@@ -35,8 +35,6 @@ def scenes(axes, drawn):
         picture(above, scene.image[0], vmin=-0.6, vmax=1.6)
         above.label_outer(remove_inner_ticks=False)
         classes(below, scene.labels(STRIDE))
-        for thing in scene.things:
-            above.plot(thing.x, thing.y, "+", color=P0, ms=7)
 
 
 def window(ax, thing, half, title):

@@ -1,4 +1,4 @@
-"""The files of a site: whether each link leads somewhere, and whether a page needs a network."""
+"""The files of a site: links that lead somewhere, no network, tables that are tables, alt texts."""
 
 import re
 from html.parser import HTMLParser
@@ -16,17 +16,20 @@ IN_STYLES = re.compile(r"""(?:url\(\s*|@import\s+)["']?((?:https?:)?//[^"')\s]+)
 
 
 class Page(HTMLParser):
-    """The anchors of a page, its links, and what it fetches."""
+    """The anchors of a page, its links, what it fetches, and what was not rendered."""
 
     def __init__(self, text):
         super().__init__()
-        self.anchors, self.links, self.fetched, self.style = {"", "top"}, [], [], False
+        self.anchors, self.links, self.fetched, self.raw = {"", "top"}, [], [], []
+        self.style = self.paragraph = False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.anchors |= {attrs[name] for name in ("id", "name") if attrs.get(name)}
-        self.style = tag == "style"
+        self.style, self.paragraph = tag == "style", tag == "p"
+        if tag == "img" and Path(attrs.get("alt") or "").suffix in (".png", ".svg"):
+            self.raw.append(f"an image whose alt text is {attrs['alt']}")
         self.fetched += IN_STYLES.findall(attrs.get("style") or "")
         if tag in ("a", "area") and attrs.get("href"):
             self.links.append(attrs["href"])
@@ -37,6 +40,9 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.style:
             self.fetched += IN_STYLES.findall(data)
+        if self.paragraph and data.startswith("| "):
+            self.raw.append(f"a table that is a paragraph, {data[:40]!r}")
+        self.paragraph = False
 
 
 def pages(site):
@@ -45,7 +51,7 @@ def pages(site):
 
 
 def complaints(site):
-    """Links and anchors that lead nowhere, and whatever would be fetched from a network."""
+    """Links and anchors that lead nowhere, what a network would be needed for, what is raw."""
     site = Path(site).resolve()
     read = {name: Page((site / name).read_text(encoding="utf-8")) for name in pages(site)}
     for name, page in read.items():
@@ -53,6 +59,7 @@ def complaints(site):
             yield from _link(site, read, name, address)
         for address in page.fetched:
             yield from _fetched(site, name, address)
+        yield from (f"{name}: {raw}" for raw in page.raw)
     for style in sorted(site.rglob("*.css")):
         for address in IN_STYLES.findall(style.read_text(encoding="utf-8")):
             yield f"{style.relative_to(site)} needs the network: {address}"

@@ -17,6 +17,8 @@ SPOILT = {
     "a stylesheet": ('<link rel="stylesheet" href="https://example.org/a.css">', "needs the"),
     "an image": ('<img src="http://example.org/a.png">', "needs the network"),
     "an image that is not there": ('<img src="a.png">', "no file a.png"),
+    "a path for an alt text": ('<img src="data:," alt="../a.png">', "alt text is ../a.png"),
+    "a table in Markdown": ("<p>| a | b |</p>", "a table that is a paragraph, '| a | b |'"),
 }
 SEEN = {
     "a script": ('<script src="https://example.org/a.js"></script>', "network: https://example"),

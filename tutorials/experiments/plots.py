@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 COLOURS = ("#3366aa", "#dd8833", "#559955", "#aa4466", "#777777")
+SIZES = {"small": "#dd8833", "medium": "#559955", "large": "#aa4466"}  # the same in every table
 
 
 def draw(told: dict[str, Any], columns: int = 2) -> Figure:
@@ -26,7 +27,8 @@ def draw(told: dict[str, Any], columns: int = 2) -> Figure:
 def _panel(ax: Any, section: dict[str, Any]) -> None:
     factor = 100 if section["unit"] == "%" else 1
     labels = [row["label"] for row in section["rows"]]
-    for column, colour in zip(section["columns"], COLOURS, strict=False):
+    for column, other in zip(section["columns"], COLOURS, strict=False):
+        colour = SIZES.get(column, other)
         spreads = [row["values"][column] for row in section["rows"]]
         there = [(i, s) for i, s in enumerate(spreads) if s["mean"] is not None]
         ax.plot([factor * s["mean"] for _, s in there], [i for i, _ in there], color=colour,
@@ -39,7 +41,7 @@ def _panel(ax: Any, section: dict[str, Any]) -> None:
     ax.set_title(section["title"], fontsize=10)
     ax.set_xlabel(section["unit"])
     ax.grid(axis="x", color="#dddddd")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # beside the rows, not on them
 
 
 def save(told: dict[str, Any], path: Path) -> None:

@@ -18,6 +18,7 @@ extensions = [
 
 nb_execution_mode = "off"  # the notebooks are committed with their outputs
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables that cells have written
 myst_enable_extensions = ["dollarmath", "colon_fence", "html_image", "amsmath"]
 myst_heading_anchors = 4
 

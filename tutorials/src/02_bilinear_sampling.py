@@ -58,7 +58,7 @@ for a in range(5):
     ax.plot(b, g(a, b), color=Q if a == 2 else "0.7", lw=2, label="g(2, b)" if a == 2 else None)
 ax.plot(b, sum(g(a, b) for a in range(5)), color=INK, ls=":", label="the sum of all five")
 ax.set(xlabel="b (pixels)", ylabel="g(a, b)", title="Five pixels a = 0 ... 4 and their hats")
-ax.legend(loc="upper left")
+fig.legend(loc="outside right upper")
 show(fig)
 
 # %% tags=["check"]

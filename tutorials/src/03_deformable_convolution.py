@@ -119,6 +119,7 @@ for ax, (title, move) in zip(axes, fields.items(), strict=True):
     dots(ax, (0, 0), P0, marker="X", size=25)
     ax.set(title=title, xlim=(-2.3, 2.3), ylim=(2.3, -2.3), aspect="equal", xlabel="x (pixels)")
     ax.grid(alpha=0.3)
+axes[0].set(ylabel="y (pixels)")
 show(fig)
 
 # %% [markdown]
@@ -165,6 +166,7 @@ fig, axes = plt.subplots(1, 3, figsize=(8.4, 3), layout="constrained")
 for ax, (title, A) in zip(axes, views.items(), strict=True):
     seen = sample(face[None], p0 + taps + taps @ (A - np.eye(2)).T)
     picture(ax, seen.reshape(41, 41), title, extent=(-20.5, 20.5, 20.5, -20.5))
+    ax.set(xlabel="x of the tap $p_n$", ylabel="y of the tap $p_n$")
     dots(ax, (0, 0), P0, marker="X")
 show(fig)
 

@@ -207,7 +207,8 @@ for n, colour in zip((1, 4, 16), (PN, P, Q), strict=True):
     left.plot(at, fields[n].sum(axis=0), "o", ms=4, color=colour, label=f"n = {n}")
     t, s = np.linspace(-13, 13, 400), np.sqrt(2 * n / 3)
     left.plot(t, np.exp(-(t**2) / (2 * s**2)) / (s * np.sqrt(2 * np.pi)), color=colour, lw=1)
-left.set(xlim=(-13, 13), xlabel="x (pixels from p0)", title="influence, and Gaussians (lines)")
+left.set(xlim=(-13, 13), xlabel="x (pixels from p0)", ylabel="influence")
+left.set(title="influence, and Gaussians (lines)")
 _ = left.legend()
 
 # %%

@@ -58,8 +58,8 @@ show(fig)
 # %% [markdown]
 # The yellow rectangle is a proposal, and not a good one: the face is further to the right. On the
 # left its nine bins, of which each is averaged into one value. On the right the bins have been
-# moved, here by hand, to the eyes, the ears, the nose, the mouth and the chin. The rectangle stays
-# where it is.
+# moved, here by hand, to the forehead, the eyes, the ears, the nose, the mouth and the chin. The
+# rectangle stays where it is.
 #
 # ## The equation
 #
@@ -98,7 +98,7 @@ for i, j in np.ndindex(3, 3):
     frame(axes[0], i + edge, ranges[j][0] + edge, 1 - 2 * edge, 3 - 2 * edge, (P0, P, PN)[j], lw=2)
 
 # %%
-picture(axes[1], y, "y, the mean of each bin", cmap=BLUES, vmax=20)
+picture(axes[1], y, "y, the mean of each bin", cmap=BLUES, vmin=0, vmax=20)
 numbers(axes[1], y)
 axes[0].set(yticks=range(3))
 axes[1].set(xlabel="bin j", ylabel="bin i", xticks=range(3), yticks=range(3))
@@ -256,8 +256,9 @@ pixels = roi_pool(rows, np.array([[0.0, 8, 8, 24, 24]]), 2)[0, 0, 0, 0]
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.1), layout="constrained")
 for line, (samples, at) in enumerate(place.items()):
-    dots(ax, [(line, s / samples) for s in range(samples)], Q, size=45)
-    dots(ax, (line, at), P0, "their mean" if line == 0 else None, marker="X", size=75)
+    told = ("samples", "their mean") if line == 0 else (None, None)
+    dots(ax, [(line, s / samples) for s in range(samples)], Q, told[0], size=45)
+    dots(ax, (line + 0.25, at), P0, told[1], marker="X", size=60)
 
 # %%
 ax.axvline(0.5, color=INK, ls=":", label="the middle of the bin")
@@ -337,7 +338,7 @@ def draw_one(fig, axes, shift, one, values):
     bins(axes[0], roi[0], 3, shift, chosen=one)
     for ax, value, title in zip(axes[1:], values, ("y, equation (5)", "equation (6)"), strict=True):
         picture(ax, value, title, vmin=0, vmax=1)
-        numbers(ax, value, form="{:.3f}", colour="white")
+        numbers(ax, value, form="{:.3f}", dark_below=0.5)
         frame(ax, *one[0], 1, 1, PN if ax is axes[1] else P, lw=3)
         ax.set(xlabel="bin j", ylabel="bin i", xticks=range(3), yticks=range(3))
     return show(fig)

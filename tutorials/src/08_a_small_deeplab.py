@@ -356,7 +356,20 @@ for row, found, words in zip(axes, maps, ("labels", "plain", "3 deformable"), st
 draw.legend_of_classes(fig, scale_world.CLASSES)
 show(fig)
 
+# %%
+things, right = [label > 0 for label in maps[0]], {}
+for name, found in zip(("plain", "3 deformable"), maps[1:], strict=True):
+    both = zip(found, maps[0], things, strict=True)
+    right[name] = [int((f == t)[here].sum()) for f, t, here in both]
+    print(f"{name:12} has {right[name]} of {[int(t.sum()) for t in things]} object cells right")
+
+# %% [markdown]
+# The gain is in the second picture; the smallest objects are wrong with both. Four pictures show
+# what it looks like, and decide nothing: the tables do.
+
 # %% tags=["check"]
+gain = np.subtract(right["3 deformable"], right["plain"])
+assert gain[1] > 5 and np.abs(np.delete(gain, 1)).max() < 5
 alike = [(each == maps[0]).mean() for each in maps[1:]]
 assert min(alike) > 0.8
 assert all(weights[k] == sum(a.size for a in layers.parameters(net).values())
@@ -409,8 +422,8 @@ assert all(draw.spreads(sweep, c)[0][-1] > values.max() for c, values in fixed.i
 #
 # * It says **75.3** for the deformable DeepLab on VOC, where Table 1 says **75.2** for the same network.
 # * The text says that larger dilations are better than the default for all tasks. For Faster R-CNN
-#   at an overlap of 0.7 the table has 62.1, 63.1, 62.3, **61.8**: dilation 8 is worse than the
-#   default.
+#   the table has 78.1, 78.6, 78.5, **77.8** at an overlap of 0.5 and 62.1, 63.1, 62.3, **61.8** at
+#   0.7: at both, dilation 8 is worse than the default.
 
 # %% tags=["check"]
 faster = dict(zip((2, 4, 6, 8), (62.1, 63.1, 62.3, 61.8), strict=True))  # Table 3
@@ -455,16 +468,17 @@ show(fig)
 # %% tags=["check"]
 found = {p: dilations["res5c"][here].mean() for p, here in places.items()}
 assert found["small"] < found["medium"] < found["large"]
-assert found["small"] < 2 < found["large"]  # from 2, filters shrink as well as grow
+assert found["small"] < 2 < found["large"] - 0.2  # from 2, filters shrink as well as grow
+assert all(abs(dilations[n][places["large"]].mean() - 2) < 0.05 for n in ("res5a", "res5b"))
 assert not found["medium"] < found["background"] < found["large"]  # as it is in the paper
 of_5a = {p: dilations["res5a"][here].mean() for p, here in places.items()}
 assert found["large"] - found["small"] > of_5a["large"] - of_5a["small"]
 assert all(found[p] < control["res5c"][here].mean() for p, here in places.items())
 
 # %% [markdown]
-# Before training all filters have 2, the dilation of the layer. On small objects they have shrunk, on
-# large ones grown, and in res5c the sizes are further apart than in res5a. The dashes are explained
-# below.
+# Before training all filters have 2, the dilation of the layer. On small objects they have shrunk; on
+# large ones they have grown in res5c, and stayed near 2 in res5a and res5b. So in res5c the sizes are
+# further apart. The dashes are explained below.
 
 # %% [markdown]
 # Now the three seeds, as means over the filters, beside the paper's Table 2. That one is of an R-FCN on
@@ -608,6 +622,8 @@ for ax, section in zip(axes.flat, chosen, strict=True):
 show(fig)
 
 # %% [markdown]
+# Ticks are the seeds, dots their means; green rows sample off the grid, blue ones on it.
+#
 # **How much of it is speed of learning?** The gap between plain and deformable after the usual
 # iterations, and after a long run of both: what is gone by then was a head start, or both come near what can be reached. What *equal time* means is
 # measured as well, by the steps of these runs.

@@ -50,7 +50,7 @@ additions(ax, rows, "Table 4: what deformable layers add")
 show(fig)
 
 # %% [markdown]
-# The bars are counted here, from networks that are built as the text says. The orange brackets are
+# The bars are counted here, from networks that are built as the text says. The red brackets are
 # where the paper's number can be: it prints 46.0 M and 46.1 M for DeepLab, each rounded, so their
 # difference is 0.0 to 0.2 M. R-FCN's bars end in the bracket. The three others end beside it, by
 # little. This notebook goes through both.
@@ -260,8 +260,9 @@ assert round(100 * samples / alone, 2) == 0.11
 
 # %% [markdown]
 # Half a percent. And on the clock? Table 4 prints seconds of a forward pass as well, on a K40. One
-# warning: the parameters above were checked against the paper; these seconds were **noted from
-# memory and not re-verified**.
+# warning: the parameters above were found in a copy of the paper (but for those of the
+# category-aware RPN); these seconds, and its 46.0 and 46.1 M, were **noted from memory and not
+# re-verified**.
 
 # %%
 told = []
@@ -414,6 +415,8 @@ fig, axes = plt.subplots(1, 2, figsize=(10, 2.9), layout="constrained")
 tower(axes[0], 15, [(2, 1), (2, 1)], 1, "padded by 1: cell 1 sees 1 to 7, centre 4")
 tower(axes[1], 15, [(2, 0), (2, 0)], 1, "not padded: cell 1 sees 4 to 10, centre 7")
 axes[0].legend(loc="lower right", fontsize=8)
+for ax in axes:
+    ax.set(xlabel="pixel")
 show(fig)
 
 # %%

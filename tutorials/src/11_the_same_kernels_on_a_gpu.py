@@ -326,7 +326,7 @@ assert 6 < by_plane.sectors("x") / by_pixel.sectors("x") < 8
 
 # %% [markdown]
 # Each picture is the memory of x, 80 numbers a row, and one request of the first warp. Dark cells are
-# the numbers that it reads, light ones what comes with them for nothing. In C H W that warp has 20
+# the numbers that it reads, light ones what is fetched with them and not used. In C H W that warp has 20
 # points of channel 0 and 12 of channel 1, so it stays in the upper quarter. As many reads, from a
 # seventh of the sectors. Eight channels fill a sector; with a multiple of 32, all threads of a warp
 # read at the same pixel.
@@ -573,10 +573,10 @@ assert "red.global.add.v4.f32" in addition
 # A device computes at most so many operations a second, and its memory delivers at most so many
 # bytes. Whether a kernel can be fast depends on its **intensity**, operations for each byte: below
 # the ridge memory is the bound, above it arithmetic. The layer: 38x63 pixels, 512 channels to 512,
-# 3x3, float32: the last stage of a network that sees 600x1000 pixels at stride 16. The device: an H200, 67 TFLOP/s
-# in float32 by its data sheet, 4.3 TB/s from memory, as has been measured on one, and 128 bytes a
-# cycle from the level-1 cache of each of its 132 processors, at 1.98 GHz, the clock of those 67
-# TFLOP/s.
+# 3x3, float32: the last stage of a network that sees 600x1000 pixels at stride 16. The device: an
+# H200, 67 TFLOP/s in float32 by its data sheet; 4.3 TB/s from memory, nine tenths of the 4.8 there,
+# as no kernel gets all of it; and 128 bytes a cycle from the level-1 cache of each of its 132
+# processors, at 1.98 GHz, the clock of those 67 TFLOP/s.
 
 # %%
 P, C, O, K = 38 * 63, 512, 512, 9

@@ -810,7 +810,7 @@ v3_edge = v3(edge, zero, softmax(sharpen, axis=1), one_by_one)
 fig, ax = plt.subplots(figsize=(6.6, 2.8), layout="constrained")
 profiles = {"x": edge, "free masks": v4, "the same masks, softmax": v3_edge}
 draw.curves(ax, np.arange(4, 16), {name: v[0, 0, 4, 4:16] for name, v in profiles.items()},
-            "upper left", xlabel="x (pixels)", title="sharpening an edge")  # fmt: skip
+            "upper left", xlabel="x (pixels)", ylabel="y", title="sharpening an edge")  # fmt: skip
 ax.axhspan(0.2, 0.8, color="0.93", zorder=0)
 show(fig)
 

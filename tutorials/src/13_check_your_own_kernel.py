@@ -41,7 +41,7 @@ for ax, values, title in zip(axes, (one, abs(one - other)), titles, strict=True)
     picture(ax, values, title, cmap=BLUES, vmin=0, vmax=9, extent=(-1.5, 7.5, 5.5, -1.5))
     ax.add_patch(plt.Rectangle((0, 0), 6, 4, fc="none", ec=INK, ls=":"))
     dots(ax, tried, P0, "the points of a test", size=14)
-axes[0].legend(loc="lower right")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
 show(fig)
 
 # %% [markdown]

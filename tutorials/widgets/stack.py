@@ -46,11 +46,11 @@ def draw(
     square = [low, (low[0], high[1]), high, (high[0], low[1]), low]
     diameter = {9: 9, 81: 7}.get(len(points), 5)
     marks = [
-        shapes.line(square, INK, 1.5, dashed=True),
         shapes.dots(points[on_padding], ARROW, diameter),
         shapes.dots(points[~on_padding], P, diameter),
         *([shapes.dots(stacked_points(p, stack[-1:]), PN, 13, hollow=True)] if n > 1 else []),
-    ]
+        shapes.line(square, "white", 4), shapes.line(square, INK, 1.5, dashed=True),
+    ]  # fmt: skip
     height, width = np.ptp(points, axis=0)
     across = np.ptp(plain, axis=0)
     readout = [

@@ -73,20 +73,20 @@ def line(ax: Any, shape: Shape) -> None:
     y, x = np.reshape(shape["points"], (-1, 2)).T
     style = (0, (4, 3)) if shape["dashed"] else "-"
     width = shape["width"] * POINT
-    ax.add_line(Line2D(x, y, color=shape["colour"], lw=width, ls=style, zorder=2))
+    ax.add_line(Line2D(x, y, color=shape["colour"], lw=width, ls=style, zorder=3))
 
 
 def arrows(ax: Any, shape: Shape) -> None:
     style = {"arrowstyle": "-|>", "color": shape["colour"], "lw": 1.2, "shrinkA": 0, "shrinkB": 3}
     for y0, x0, y1, x1 in shape["points"]:
         if (y0, x0) != (y1, x1):
-            ax.annotate("", (x1, y1), (x0, y0), arrowprops=style, zorder=2)
+            ax.annotate("", (x1, y1), (x0, y0), arrowprops=style, zorder=3)
 
 
 def boxes(ax: Any, shape: Shape) -> None:
     for y, x, h, w in shape["points"]:
         width = shape["width"] * POINT
-        look = {"ec": shape["colour"], "fc": shape["fill"], "lw": width, "zorder": 2}
+        look = {"ec": shape["colour"], "fc": shape["fill"], "lw": width, "zorder": 3}
         ax.add_patch(Rectangle((x, y), w, h, **look))
 
 
@@ -95,7 +95,7 @@ def texts(ax: Any, shape: Shape) -> None:
     weight = "bold" if shape["bold"] else "normal"
     look = {"color": shape["colour"], "size": shape["size"] * POINT, "weight": weight}
     for (y, x), word in zip(shape["points"], shape["words"], strict=True):
-        ax.text(x, y, word, ha=side, va="center_baseline", zorder=4, clip_on=True, **look)
+        ax.text(x, y, word, ha=side, va="center_baseline", zorder=3, clip_on=True, **look)
 
 
 DRAW = {"dots": dots, "line": line, "arrows": arrows, "boxes": boxes, "texts": texts}

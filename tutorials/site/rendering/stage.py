@@ -71,6 +71,9 @@ def _notebook(root, name, links, rows):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = links.rewrite("".join(cell["source"]), name)
+        for output in cell.get("outputs", ()):
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
     title, _, rest = notebook["cells"][0]["source"].partition("\n")
     note = equations.note(rows, Path(name).stem, root)
     notebook["cells"][0]["source"] = f"{title}\n\n{note}\n{rest}"
