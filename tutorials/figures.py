@@ -59,11 +59,12 @@ def few_colours(image):
 def show(fig, save=None):
     """The figure as a PNG of few colours, which keeps the notebooks small; its titles, as words."""
     large, small = io.BytesIO(), io.BytesIO()
-    titles = [ax.get_title(at) for ax in fig.axes for at in ("left", "center")]
-    said = "; ".join(filter(None, [fig.get_suptitle(), *titles])).replace("$", "")
+    titles = [fig.get_suptitle(), *(a.get_title(at) for a in fig.axes for at in ("left", "center"))]
+    labels = [f"{a.get_ylabel() or 'a picture'} by {a.get_xlabel()}" for a in fig.axes]
+    said = "; ".join(filter(None, titles)) or "; ".join(labels)
     fig.savefig(large, format="png", bbox_inches="tight")
     plt.close(fig)
     image = few_colours(Pillow.open(large).convert("RGB"))
     for file in (small, save) if save else (small,):
         image.save(file, format="png", optimize=True)
-    return Image(small.getvalue(), alt=said or None)
+    return Image(small.getvalue(), alt=said.replace("$", ""))

@@ -35,6 +35,8 @@ def scenes(axes, drawn):
         picture(above, scene.image[0], vmin=-0.6, vmax=1.6)
         above.label_outer(remove_inner_ticks=False)
         classes(below, scene.labels(STRIDE))
+    axes[0, 0].set(title="pictures")
+    axes[1, 0].set(title="classes of their cells")
 
 
 def window(ax, thing, half, title):
