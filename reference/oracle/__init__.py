@@ -9,7 +9,8 @@
     summary.py         what a picture shows, in a sentence
     implementation.py  what is tested: callables on NumPy arrays, and what they lack
     features.py        the words for what an implementation may lack
-    problems.py, shapes.py   exact problems, certified: any right implementation agrees bit for bit
+    problems.py, shapes, draws   exact problems, certified: any right implementation agrees bit for
+                       bit
     strategies.py      Hypothesis strategies of problems, by what they try
     laws*.py, law.py   the laws, each a function of an implementation and a problem
     laws_of_volumes, volume_shapes, mistakes_of_volumes   what `deform_conv3d` has of its own

@@ -5,7 +5,7 @@ mistake explains them if it gives the same result in every call, those where it 
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -105,7 +105,11 @@ def more_problems(law_name: str, dtype: str, scope: Scope, smooth: bool) -> tupl
     drawn = source.some(4 * MORE, *names, dtype=dtype, scope=scope, **extra)
     found, spare = drawn[:MORE], drawn[MORE:]
     own = law.problems(MORE // 2, dtype, scope)
-    own += [p for p in law.of_each_family(dtype, scope) if p.family not in ("far", "large")]
+    own += [
+        p
+        for p in law.of_each_family(dtype, scope)
+        if p.family not in ("far", "across", "large", "long")
+    ]
     found += [p for p in own if not smooth or p.family == names[0]]
     found = found + [law.prepare(p) for p in found] if law.prepare else found
     return tuple(found + spare)  # the last for those that refuse many
@@ -164,7 +168,7 @@ def explained(evidence: Evidence) -> str:
     for record in evidence.more:
         if record.result is not None:
             for name, case in cases(record):
-                if case.right.size:
+                if case.right.size and (case.wrong or not _empty(case.arguments)):
                     by_name.setdefault(name, []).append(case)
     for each in by_name.values():
         each.sort(key=lambda case: not case.wrong)  # so that most mistakes are soon ruled out
@@ -173,6 +177,11 @@ def explained(evidence: Evidence) -> str:
         for name, each in by_name.items() if each[0].wrong
     ]  # fmt: skip
     return "; ".join(dict.fromkeys(found))
+
+
+def _empty(arguments: Mapping[str, Any]) -> bool:
+    """Whether a call has no images, points or RoIs: it is right by chance."""
+    return any(a.size == 0 for a in arguments.values() if isinstance(a, np.ndarray))
 
 
 def _changes(evidence: Evidence) -> bool:
@@ -226,7 +235,23 @@ def _of_results(name: str, result: str, each: list[Case]) -> str:
     if any(np.isnan(c.result).any() and not np.isnan(c.right).any() for c in each):
         return f"{what} is NaN where it should be a number"
     outcomes = [(features.of(name, case.arguments), case.wrong) for case in each]
-    return f"{what} is wrong{_shared(name, outcomes)}; no known mistake gives it"
+    return f"{what} is wrong{_shared(name, outcomes)}{_beyond(each)}; no known mistake gives it"
+
+
+def _beyond(each: list[Case]) -> str:
+    """Of which size all wrong calls have more than any right one: the one that exceeds most."""
+    wrong = [features.sizes(case.arguments) for case in each if case.wrong]
+    right = [features.sizes(case.arguments) for case in each if not case.wrong]
+    found = {
+        what: (min(sizes[what] for sizes in wrong), max(sizes[what] for sizes in right))
+        for what in wrong[0] if right
+    }  # fmt: skip
+    what = max(found, key=lambda what: found[what][0] / max(found[what][1], 1), default=None)
+    if what is None or found[what][0] <= found[what][1]:
+        return ""
+    return (
+        f", where there are {found[what][0]} {what} or more: right ones have up to {found[what][1]}"
+    )
 
 
 def _candidates(name: str, result: str) -> list[Mistake]:
@@ -256,7 +281,8 @@ def _shared(name: str, outcomes: list[tuple[set[str], bool]]) -> str:
         return f" in all {len(outcomes)} calls" if wrong else ""
     common = set.intersection(*wrong)
     without = {word: sum(word not in words for words in right) for word in common}
-    telling = {word: n for word, n in without.items() if n >= WORDY}
+    chance = len(right) / len(outcomes)  # that a call is right, whatever words it has
+    telling = {word: n for word, n in without.items() if n >= WORDY and chance**n < 0.01}
     if not telling or len(wrong) == 1:
         nothing = ", which share nothing that others lack" * (len(wrong) > 1)
         return f" in {len(wrong)} of {len(outcomes)} calls{nothing}"

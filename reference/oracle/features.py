@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deformable_convnets.reference.geometry import both_sides, pair, per_axis
+from deformable_convnets.reference.geometry import both_sides, output_size, pair, per_axis
 
 ANY = {
     "float16": "x in half precision",
@@ -94,6 +94,24 @@ def of(operator: str, a: Mapping[str, Any]) -> set[str]:
     if a.get("border"):
         found[f"the {a['border']} border"] = True
     return {word for word, there in found.items() if there}
+
+
+def sizes(a: Mapping[str, Any]) -> dict[str, int]:
+    """How many there are in a call: what a block, a warp or a fixed array may be short of."""
+    x = a["x"]
+    if "rois" in a:
+        bins = prod(pair("output_size", a["output_size"], at_least=1))
+        return {"images": len(x), "channels": x.shape[1], "RoIs": len(a["rois"]), "bins": bins}
+    if "p" in a:
+        return {"channels": len(x), "points": prod(a["p"].shape[:-1])}
+    weight, d = a["weight"], x.ndim - 2
+    stride, dilation = (per_axis(n, a[n], d, at_least=1) for n in ("stride", "dilation"))
+    ends = both_sides("padding", a["padding"], d)
+    output = map(output_size, x.shape[2:], weight.shape[2:], stride, ends, dilation)
+    return {
+        "images": len(x), "channels": x.shape[1], "output channels": len(weight),
+        "taps": prod(weight.shape[2:]), "output pixels": prod(output),
+    }  # fmt: skip
 
 
 def _arrays(a: Mapping[str, Any]) -> list[Any]:

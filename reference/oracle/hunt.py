@@ -79,7 +79,7 @@ class Hunt:
 
     def _try_each_family(self) -> None:
         """Some of every family, which chance alone might not draw."""
-        few = self.asked.examples // 8
+        few = self.asked.examples // 4
         for problem in self.law.of_each_family(self.dtype, self.scope)[:few]:
             with suppress(AssertionError, NotSupported):
                 self._try(problem)

@@ -12,6 +12,7 @@ from . import problems, roi_problems
 from .compare import ABSENT, assert_same, assert_true
 from .implementation import Implementation
 from .problems import Scope
+from .volume_shapes import FIXED
 
 Check = Callable[[Implementation, Any], None]
 
@@ -83,6 +84,8 @@ class Law:
         if "large" in self.families and not scope.fixed_shapes:
             for seed in (3, 4):  # with 0 to 2, every one of those shapes
                 made += problems.of_each(seed, ("large",), dtype, scope, **self.limits)
+            for seed in range(len(FIXED[self.limits.get("axes", 2)]["long"])):
+                made += problems.of_each(seed, ("long",), dtype, scope, **self.limits)
         return made
 
     def _rules(self, scope: Scope) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ EXACT = (
     "wide-g",
     "f64",
     "far",
+    "across",
     "edge",
     "huge",
     "degenerate",

@@ -93,6 +93,11 @@ GRIDS: Wrong = {
     "the dilation forgotten": with_points(lambda p, c: p + w.steps(c) * (1 - yx(c.layer.dilation))),
     "the stride forgotten": with_points(lambda p, c: p + w.pixels(c) * (1 - yx(c.layer.stride))),
     **x_first_sizes("(x, y)"),
+    "the stride and the dilation exchanged": with_points(
+        lambda p, c: (
+            p + (w.pixels(c) - w.steps(c)) * yx(np.subtract(c.layer.dilation, c.layer.stride))
+        )
+    ),
     "a half-pixel shift": with_points(lambda p, c: p - 0.5),
     "coordinates in half precision": with_points(lambda p, c: half(p)),
 }
@@ -138,6 +143,7 @@ BACKWARD: Wrong = {
     "the weight gradient written column by column": turned("weight", lambda a, c: w.columns(a)),
     "the weight gradient added twice": twice("weight"),
     "the gradient of x added twice": twice("x"),
+    "the bias gradient added twice": twice("bias"),
     "the bias gradient averaged, not summed": turned(
         "bias", lambda a, c: a / max(c.grad_output[:, 0].size, 1)
     ),

@@ -15,45 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from deformable_convnets.reference import layout
-from deformable_convnets.reference.deform_conv import locations
-
-from . import bounds
+from . import bounds, draws
+from .draws import FAMILIES
 from .shapes import WORDS, Shape, shapes
 from .volume_shapes import FIXED, LISTED
 
 MANTISSA = {"float32": 24, "float64": 53, "float16": 24}  # float16 is computed in float32
 SPARE = 2
-
-
-class Family(NamedTuple):
-    """The ranges of the values: integers up to so much, masks in quarters, offsets in `step`s."""
-
-    x: int = 8
-    weight: int = 4
-    grad: int = 4
-    mask: bool = True
-    step: float = 1 / 8  # offsets are odd multiples of it, but for `kinks`
-    reach: int = 3  # offsets go so many pixels in each direction
-    odd: bool = True
-    dtypes: tuple[str, ...] = ("float32", "float64", "float16")
-
-
-FAMILIES = {
-    "base": Family(),
-    "kinks": Family(step=1 / 2, odd=False),
-    "wide-x": Family(x=511, weight=1, grad=1, mask=False, dtypes=("float32", "float64")),
-    "wide-w": Family(x=1, weight=4095, grad=1, mask=False, dtypes=("float32", "float64")),
-    "wide-g": Family(x=1, weight=1, grad=4095, mask=False, dtypes=("float32", "float64")),
-    "narrow": Family(x=1, mask=False),  # samples fit the 8 bits of bfloat16's mantissa
-    "f64": Family(x=2**19 - 1, weight=2**11 - 1, grad=2**8 - 1, dtypes=("float64",)),
-    "far": Family(),  # on the shapes FAR: coordinates up to 2060
-    "edge": Family(),  # points within a pixel of the edges of the map, and on them
-    "huge": Family(dtypes=("float32", "float64")),  # one offset in four far beyond any index
-    "degenerate": Family(),  # on the shapes DEGENERATE
-    "large": Family(),  # on the shapes LARGE
-}
-HUGE = (2.0**16, 2.0**31, 3e9, 2.0**63, 1e30)
 
 
 class Scope(NamedTuple):
@@ -146,10 +114,10 @@ def make(
     problem = Problem(
         family, s, seed,
         x=whole(f.x, s.N, s.C, *s.size),
-        offset=_offsets(family, rng, s),
+        offset=draws.offsets(family, rng, s),
         weight=whole(f.weight, s.O, s.C // s.groups, *s.kernel),
         bias=_unless("bias" in without, whole(f.weight, s.O) if rng.integers(0, 2) else None),
-        mask=_unless("mask" in without, _mask(f, rng, (s.N, s.fields, *s.output))),
+        mask=_unless("mask" in without, draws.mask(f, rng, (s.N, s.fields, *s.output))),
         grad_output=whole(f.grad, s.N, s.O, *s.output),
         border=border, without=tuple(sorted({"bias", "mask", *WORDS} & set(without))),
     )  # fmt: skip
@@ -179,38 +147,6 @@ def _unless(lacking: bool, a: Array | None) -> Array | None:
     return None if lacking else a
 
 
-def _offsets(family: str, rng: np.random.Generator, s: Shape) -> Array:
-    """Within `reach` of the grid; in half of the problems one in eight is outside any map."""
-    f, size = FAMILIES[family], (s.N, s.axes * s.fields, *s.output)
-    steps = int(f.reach / f.step)
-    offset = rng.integers(-steps, steps + 1, size) * f.step
-    if f.odd:
-        offset = np.floor(offset / (2 * f.step)) * (2 * f.step) + f.step
-    if family == "edge":
-        return _to_the_edges(rng, s)
-    if family == "huge":
-        far = rng.choice(HUGE, size) * rng.choice([-1, 1], size)
-        return np.where(rng.random(size) < 1 / 4, far, offset)
-    jump = rng.integers(-1, 2, size) * (rng.random(size) < 1 / 8)
-    return offset + jump * (4 + max(s.size)) * rng.integers(0, 2)
-
-
-def _to_the_edges(rng: np.random.Generator, s: Shape) -> Array:
-    """Offsets that put every coordinate at most a pixel from the first or the last one."""
-    size = (s.N, s.axes * s.fields, *s.output)
-    grid = layout.from_points(locations(np.zeros(size), s.geometry), s.geometry, size)
-    ends = np.reshape(s.size, (s.axes, *(1,) * s.axes)) - 1
-    last = np.broadcast_to(ends, (s.N, s.fields, s.axes, *s.output))
-    edge = rng.integers(0, 2, size) * last.reshape(size)
-    return edge + rng.integers(-8, 9, size) / 8 - grid
-
-
-def _mask(f: Family, rng: np.random.Generator, size: tuple[int, ...]) -> Array | None:
-    """Quarters from 0 to 1, in half of the problems of a family that has masks."""
-    wanted = f.mask and rng.integers(0, 2) == 1
-    return rng.integers(0, 5, size) / 4 if wanted else None
-
-
 def strange_numbers(seed: int, a: Array) -> Array:
     """The array with one number in four infinite, huge or NaN."""
     rng = np.random.default_rng(seed)
@@ -228,7 +164,7 @@ def _drawn(families: tuple[str, ...], dtype: str, scope: Scope = EVERYTHING) -> 
     if not drawn:
         raise ValueError(f"no family of {families} holds dtype {dtype!r}")
     if scope.without & {"stride", "unequal axes"}:  # the far shapes have large strides on one axis
-        drawn = [family for family in drawn if family != "far"]
+        drawn = [family for family in drawn if family not in ("far", "across")]
     if scope.fixed_shapes:  # each would have to be compiled
         drawn = [family for family in drawn if family != "large"]
     return drawn

@@ -18,6 +18,8 @@ from .summary import summary
 
 VERSION = 1  # of the JSON
 FEW = 24  # numbers that are printed
+SIZES = ("stride", "padding", "dilation", "output_size", "spatial_scale", "gamma", "group_size",
+         "part_size", "samples")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Failure:
         arrays = {n: a for n, a in arguments.items() if isinstance(a, np.ndarray)}
         few = sum(a.size for a in arrays.values()) <= FEW
         words = [f"{n} {_inline(a) if few else a.shape}" for n, a in arrays.items()]
+        words += [f"{n}={v}" for n, v in arguments.items() if n in SIZES and v is not None]
         family = getattr(self.problem, "family", "")
         return "; ".join([f"family {family}", *filter(None, [", ".join(words)])])
 

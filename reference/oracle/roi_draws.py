@@ -19,6 +19,7 @@ from .roi_shapes import RoiShape
 
 POSITION = 1 / 32  # what every coordinate of an exact point is a multiple of
 NARROW = 64  # pixels: float16 holds sixteenths up to here
+WIDE = 20  # pixels: RoIs of "means" are as long as such a map
 
 
 class Rule(NamedTuple):
@@ -66,7 +67,7 @@ def _samples(
     several: dict[str, list[int]] = {
         "odd": [1, 2] if bins == "mxnet" else [1, 2, 0],
         "kinks": [1, 2] if bins == "mxnet" else [1, 2, 4, 0],
-        "means": [0, 3, 5, 6, 7],
+        "means": [0, 3, 5, 7, 12, 33],
         "floats": [0, 1, 2, 3, 5],
     }
     return int(rng.choice(several[family])) or None
@@ -90,7 +91,8 @@ def _sides(rng: np.random.Generator, s: RoiShape, axis: int, at: Rule) -> tuple[
         least = int(np.log2(at.scale)) if whole else -2  # whole before the scale
         length = k * at.points * 2.0 ** rng.integers(least, 1, s.rois)
         if at.bins == "paper":
-            length = rng.integers(1, 6 * k + 2, s.rois) / 2
+            most = 2 * n if n > WIDE else 6 * k + 1  # bins of many pixels, too
+            length = rng.integers(most // 6, most + 1, s.rois) / 2
     else:
         length = k * 2.0 ** rng.integers(0 if whole else -1, 3, s.rois)
         if at.bins == "paper":

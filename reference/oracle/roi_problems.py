@@ -151,10 +151,16 @@ def _powers_of_two(count: Array) -> bool:
 
 
 def not_finite(problem: RoiProblem) -> RoiProblem:
-    """The problem with one offset in four infinite, huge or NaN."""
+    """The problem with one offset in four infinite, huge or NaN.
+
+    Those of empty and inverted RoIs stay as they are: bins without points read nothing, so that 0
+    is right there, and NaN, which the reference gives, is not wrong.
+    """
     if problem.offset is None:
         return problem
-    return problem.with_(offset=strange_numbers(problem.seed, problem.offset))
+    empty = (problem.rois[:, 3:] <= problem.rois[:, 1:3]).any(axis=1)[:, None, None, None]
+    strange = strange_numbers(problem.seed, problem.offset)
+    return problem.with_(offset=np.where(empty, problem.offset, strange))
 
 
 def ordinary(problem: RoiProblem) -> RoiProblem:

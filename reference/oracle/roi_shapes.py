@@ -69,5 +69,6 @@ SHAPES = (
     RoiShape(1, (7, 5), 2, (1, 1), (1, 1), (1, 1), 2, 1),
     RoiShape(2, (6, 7), 3, (3, 4), (2, 3), (2, 3), 2, 2),
     RoiShape(1, (8, 9), 2, (2, 7), (1, 1), (1, 7), 1, 1),
+    RoiShape(1, (36, 25), 2, (1, 1), (1, 1), (1, 1), 1, 1),  # bins of many points
     RoiShape(1, (3, 1200), 6, (1, 2), (1, 1), (1, 2), 1, 1),  # coordinates beyond half precision
 )

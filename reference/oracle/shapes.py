@@ -152,6 +152,16 @@ LARGE = (  # more images, channels, taps, groups and pixels than a kernel may ha
     Shape(1, 1, 1, 4, 4, (2, 2), (1, 1), ((0, 1), (1, 0)), (4, 3), (2, 2)),
 )
 
+LONG = (  # one number each beyond what a block, a warp, a tile or a fixed array holds
+    Shape(at_least=(33, 35)),  # output pixels
+    Shape(kernel=(7, 7), padding=((3, 3), (3, 3)), at_least=(2, 3)),  # taps
+    Shape(channels=130, at_least=(3, 4)),
+    Shape(outputs=130, at_least=(3, 4)),
+    Shape(70, at_least=(3, 4)),  # images
+    Shape(outputs=17, at_least=(62, 63)),  # all in all: more than 2^16 numbers
+    Shape(G=34, at_least=(3, 4)),
+)
+
 
 def shapes(axes: int = 2) -> Any:
     """A Hypothesis strategy of shapes."""

@@ -61,8 +61,8 @@ ROWS = {
     "sample": SAMPLED, "conv2d": PLAIN, "deform_conv2d": (*PLAIN, *DEFORMED),
     "deform_conv3d": VOLUMETRIC,
 }  # fmt: skip
-NARROW_ROIS = tuple(  # without the widest map, and the one with most bins
-    shape for shape in roi_problems.SHAPES if max(shape.size) < 100 and max(shape.output) < 7
+NARROW_ROIS = tuple(  # without the widest maps, and the one with most bins
+    shape for shape in roi_problems.SHAPES if max(shape.size) < 20 and max(shape.output) < 7
 )
 LARGER_ROIS = (  # or rather maps, so that more points lie on them
     RoiShape(1, (9, 11), 3, (2, 3), (1, 1), (2, 3), 1, 2),

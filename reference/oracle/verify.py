@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
@@ -203,7 +204,7 @@ def _running(
     i: Implementation, isolated: bool, time_limit: float, arrays: str | None
 ) -> Iterator[Implementation]:
     """The implementation, in a child process if wanted; RuntimeError where no arrays can be."""
-    if not 0 < time_limit < float("inf"):
+    if not isinstance(time_limit, int | float) or not 0 < time_limit < float("inf"):
         raise ValueError(f"time_limit is {time_limit}, expected a number of seconds above 0")
     kind = arrays_of(arrays or "numpy")
     if not isolated:
@@ -265,7 +266,9 @@ def _rules(asked: Asked, i: Implementation) -> tuple[str, ...]:
 
 def _one(name: str, value: Any, allowed: Collection[str]) -> str:
     if not (isinstance(value, str) and value in allowed):
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+        near = get_close_matches(str(value), allowed, 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}{meant}")
     return value
 
 
@@ -274,7 +277,8 @@ def _several(
 ) -> tuple[str, ...]:
     """One or more of the allowed words."""
     if not isinstance(value, str | Collection):
-        raise ValueError(f"{name} is {value!r}, expected one or more of {', '.join(allowed)}")
+        count = "some" if empty else "one or more"
+        raise ValueError(f"{name} is {value!r}, expected {count} of {', '.join(allowed)}")
     words = (value,) if isinstance(value, str) else tuple(value)
     if not words and not empty:
         raise ValueError(f"{name} is {value!r}, expected one or more of {', '.join(allowed)}")
@@ -282,6 +286,6 @@ def _several(
 
 
 def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}, expected an int of at least {least}")
-    return value
+    return int(value)

@@ -54,8 +54,22 @@ LARGE = (  # more images, channels, taps, groups and pixels than a kernel may ha
     volume(4, 1, 2, 3, 1, kernel=(2, 1, 1), stride=(4, 1, 2), at_least=(2, 1, 2)),
     volume(1, 1, 1, 3, 3, kernel=(2, 1, 2), dilation=(4, 1, 3), at_least=(1, 2, 1)),
 )
+LONG = (  # as `shapes.LONG`
+    volume(1, 1, 1, 1, 1, at_least=(9, 11, 13)),
+    volume(1, 1, 1, 1, 1, kernel=(4, 4, 4), padding=((2, 2),) * 3, at_least=(1, 2, 2)),
+    volume(1, 130, 1, 1, 1, at_least=(3, 4, 5)),
+    volume(1, 1, 130, 1, 1, at_least=(3, 4, 5)),
+    volume(70, 1, 1, 1, 1, at_least=(3, 4, 5)),
+    volume(1, 1, 17, 1, 1, at_least=(15, 16, 17)),
+)
 LISTED = {2: shapes.SHAPES, 3: VOLUMES}  # by the number of axes
 FIXED = {  # the shapes of some families
-    2: {"far": shapes.FAR, "degenerate": shapes.DEGENERATE, "large": shapes.LARGE},
-    3: {"far": FAR, "degenerate": DEGENERATE, "large": LARGE},
+    2: {
+        "far": shapes.FAR,
+        "across": shapes.FAR,
+        "degenerate": shapes.DEGENERATE,
+        "large": shapes.LARGE,
+        "long": shapes.LONG,
+    },
+    3: {"far": FAR, "across": FAR, "degenerate": DEGENERATE, "large": LARGE, "long": LONG},
 }
