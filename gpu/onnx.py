@@ -30,6 +30,7 @@ from . import arrays
 
 FIRST = 19  # the opset with which DeformConv came
 FIRST_BFLOAT16 = 22
+LIBRARIES = ("deformable_convnets", "torch", "torchvision")
 LAYERS = "a DeformConv2d of reference.networks.layers, of gpu.torch or of torchvision"
 
 
@@ -155,9 +156,17 @@ def _model(main: Layer, branch: Layer | None, G: int, mask: bool, opset: int) ->
 
 def _layer(name: str, layer: Any, kind: str, expected: str) -> Layer:
     """What a layer of any library is made of, by the names that they share."""
-    names = [base.__name__ for base in type(layer).__mro__]
-    if kind not in names or (kind != "DeformConv2d" and "DeformConv2d" in names):
+    bases = {base.__name__: base for base in reversed(type(layer).__mro__)}
+    base: Any = bases.get(kind)
+    known = base is not None and base.__module__.partition(".")[0] in LIBRARIES
+    if not known or (kind != "DeformConv2d" and "DeformConv2d" in bases):
         raise TypeError(f"{name} is of type {type(layer).__name__}, expected {expected}")
+    for derived in type(layer).__mro__[: type(layer).__mro__.index(base)]:
+        for call in {"__call__", "forward"} & set(vars(derived)):
+            raise TypeError(
+                f"{name} is of type {type(layer).__name__}, a {kind} with a {call} of its own,"
+                " which the model would not have"
+            )
     if getattr(layer, "padding_mode", "zeros") != "zeros":
         raise ValueError(f"{name} has padding_mode {layer.padding_mode!r}, expected 'zeros'")
     weight = arrays.to_numpy(layer.weight)
@@ -219,6 +228,10 @@ def _checked(main: Layer, branch: Layer | None, offset_groups: Any, mask: bool) 
     G = geometry.pair("offset_groups", asked, at_least=1)[0]
     offset = checks.Described((1, 2 * G * main.taps, *output), x.dtype)
     if branch is not None:
+        if branch.channels != main.channels:
+            raise ValueError(
+                f"branch takes {branch.channels} channels, expected {main.channels}, those of x"
+            )
         checks.check_conv2d(x, *map(_described, branch[:2]), **branch.settings)
         if branch.reach != main.reach:
             raise ValueError(

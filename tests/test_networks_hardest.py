@@ -3,9 +3,20 @@
 import device_arrays as device
 import numpy as np
 import pytest
-from small_stages import CLASSES, SIZE, STRIDE, TOP, assert_gradients, batch, deformed, trunk
+from small_stages import (
+    ANCHORS,
+    CLASSES,
+    SIZE,
+    STRIDE,
+    TOP,
+    WIDTH,
+    assert_gradients,
+    batch,
+    deformed,
+    trunk,
+)
 
-from deformable_convnets.reference.networks import Tape, layers, rfcn, two_stage
+from deformable_convnets.reference.networks import Tape, layers, rfcn, rpn, two_stage
 from deformable_convnets.reference.networks.anchors import Truths
 from deformable_convnets.reference.networks.device import placed
 from deformable_convnets.reference.networks.rpn import Batch
@@ -81,6 +92,49 @@ def test_the_loss_and_its_gradients():
     assert_gradients(net, lambda *given: two_stage.loss(*given, **FEW), drawn)
 
 
+def test_all_of_one_image_are_compared():
+    """The objects too, which are not among its proposals; large scores do not overflow."""
+    net, drawn = new(), batch(1, fixed=True)
+    top = net.maps(Tape(), drawn.images)[1]
+    kept = hardest_of(net, Tape(), top, drawn.proposals, drawn.truths, SIZE, number=1000)
+    assert len(kept.rois) == len(drawn.proposals[0]) + len(drawn.truths[0].boxes)
+    scores = np.array([[1000.0, 0, 0], [0, 1000, 0]])
+    two = Sampled(kept.rois[:2], np.array([0, 0]), np.zeros((2, 4)))
+    assert losses_of(scores, None, two).tolist() == [0, 1000]
+
+
+def test_the_choice_is_not_recorded():
+    """A tape that records has the RoIs that learn, and no others."""
+    net, drawn = new(), batch(1, fixed=True)
+    tape = Tape(layers.parameters(net))
+    top = net.maps(tape, drawn.images)[1]
+    before = len(tape.records)
+    hardest_of(net, tape, top, drawn.proposals, drawn.truths, SIZE, number=4)
+    assert len(tape.records) == before
+
+
+def test_with_an_rpn():
+    """Jointly trained, as on COCO: the RoIs of the largest losses, beside the loss of anchors."""
+    rng, drawn = np.random.default_rng(5), batch(2, fixed=True)
+    net = new()
+    net.rpn = rpn.rpn(rng, WIDTH, hidden=7, anchors=ANCHORS, dtype=np.float64)
+    hard, easy = (float(two_stage.loss(net, Tape(), drawn, number=4, hardest=h)) for h in (1, 0))
+    net.rpn, joint = None, net.rpn
+    alone = float(two_stage.loss(net, Tape(), drawn, number=4, hardest=True))
+    assert hard > easy
+    net.rpn = joint
+    maps = joint(Tape(), net.maps(Tape(), drawn.images)[0])
+    of_anchors = rpn.rpn_loss(joint, Tape(), maps, drawn, np.random.default_rng(drawn.seed))
+    assert hard == pytest.approx(alone + float(of_anchors))
+
+
+def test_a_loss_that_is_nan_is_not_hidden():
+    net, drawn = new(), batch(2, fixed=True)
+    drawn.images[0, 0, 9, 9] = np.nan
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(float(two_stage.loss(net, Tape(), drawn, hardest=True, number=3)))
+
+
 def test_on_a_device():
     """Whose arrays NumPy refuses: losses are compared on the CPU, and gradients stay there."""
     net, drawn = new(), batch(2, fixed=True)
@@ -105,6 +159,9 @@ def test_errors():
     net, drawn = new(), batch(1, fixed=True)
     with pytest.raises(ValueError, match="number is 0, expected 1 or more"):
         two_stage.loss(net, Tape(), drawn, hardest=True, number=0)
+    for hardest in (True, False):
+        with pytest.raises(TypeError, match=r"number is 2\.5, expected an int"):
+            two_stage.loss(net, Tape(), drawn, hardest=hardest, number=2.5)
     with pytest.raises(TypeError, match="foreground"):
         two_stage.loss(net, Tape(), drawn, hardest=True, foreground=0.5)
     with pytest.raises(ValueError, match=r"lowest and threshold are 0\.9 and 0\.5, expected"):

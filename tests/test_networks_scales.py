@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from small_stages import CLASSES, SIZE, STRIDE, TOP, batch, trunk
+from small_stages import ANCHORS, CLASSES, SIZE, STRIDE, TOP, WIDTH, batch, trunk
 
-from deformable_convnets.reference.networks import cited, faster_rcnn, settings, two_stage
+from deformable_convnets.reference.networks import cited, faster_rcnn, rpn, settings, two_stage
 from deformable_convnets.reference.networks import scales as module
 from deformable_convnets.reference.networks.detections import Predicted
 from deformable_convnets.reference.networks.scales import at_scales, moved, resized
@@ -94,6 +94,19 @@ def test_sizes():
         assert (found <= goal[::-1] * 2).all()
 
 
+def test_places_stay_where_they_are():
+    """The centre of a blob, resized as the image and moved as a box, whatever the scale."""
+    y, x = np.mgrid[:64, :96] + 0.5
+    for cy, cx in ((12, 12), (50, 80), (33.5, 20.25)):
+        blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 50)[None, None]
+        for side in (16, 24, 64, 100, 256):
+            small = module.resize(blob, resized((64, 96), side))[0, 0]
+            h, w = small.shape
+            down, along = np.mgrid[:h, :w] + 0.5
+            found = [(small * a).sum() / small.sum() for a in (down * 64 / h, along * 96 / w)]
+            np.testing.assert_allclose(found, (cy, cx), atol=0.15)
+
+
 def test_the_scales_of_table_5():
     """A network judges each of them; with the box average, in two rounds."""
     plan = cited.complete("R-FCN", "COCO")
@@ -104,6 +117,16 @@ def test_the_scales_of_table_5():
     net, drawn = new(), batch(1, fixed=True)
     options = {"least": 0.0, "overlap": 1.0}
     one = two_stage.detect(net, drawn.images, drawn.proposals, **options)[0]
+    joint = faster_rcnn.faster_rcnn(
+        np.random.default_rng(6), trunk(), CLASSES, channels=TOP, hidden=9, output_size=3,
+        stride=STRIDE, dtype=np.float64,
+        rpn=rpn.rpn(np.random.default_rng(7), WIDTH, hidden=7, anchors=ANCHORS, dtype=np.float64),
+    )  # fmt: skip
+    both = two_stage.detect(joint, drawn.images, short_sides=(24, 48), proposing={"after": 7})[0]
+    own = two_stage.detect(joint, drawn.images, drawn.proposals, short_sides=(24, 48), **options)[0]
+    for kind in both:
+        assert len(both[kind].boxes) <= 2 * 7
+        assert len(own[kind].boxes) == 2 * len(one[kind].boxes)  # those given, not the RPN's
     for again in (0, 1):
         found = two_stage.detect(
             net, drawn.images, drawn.proposals, short_sides=(24, H, 48), again=again, **options
@@ -123,6 +146,7 @@ def given(short_sides, proposals=None, images=None):
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
+        (given(600), TypeError, "short_sides is 600, expected one or more in a list or tuple"),
         (given([]), ValueError, r"short_sides is \[\], expected one or more, in pixels"),
         (given([0]), ValueError, "short_side is 0, expected"),
         (given([2.5]), TypeError, r"short_side is 2\.5, expected"),

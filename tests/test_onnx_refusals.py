@@ -78,6 +78,7 @@ def test_what_modules_of_torch_have():
     class Conv2d(SimpleNamespace):
         """As in torch.nn, which pads in several ways."""
 
+    DeformConv2d.__module__, Conv2d.__module__ = "torchvision.ops", "torch.nn"
     given = vars(LAYER) | {"settings": {"border": "zero", "precision": "exact", "backend": None}}
     del given["border"], given["branch"]
     assert to_onnx(DeformConv2d(**given)) == to_onnx(LAYER)
@@ -87,6 +88,32 @@ def test_what_modules_of_torch_have():
             to_onnx(wrong)
     branch = Conv2d(**vars(CONV), padding_mode="reflect")
     with pytest.raises(ValueError, match="branch has padding_mode 'reflect', expected 'zeros'"):
+        to_onnx(LAYER, branch=branch)
+
+
+def test_layers_that_only_look_like_it():
+    """A name alone is no layer, nor is one that computes something else."""
+
+    class Bounded(type(CONV)):
+        def __call__(self, tape, x):
+            return np.tanh(super().__call__(tape, x))
+
+    class DeformConv2d(SimpleNamespace):
+        """Of a library with other attributes, such as deform_groups."""
+
+    with pytest.raises(TypeError, match="a Conv2d with a __call__ of its own, which the model"):
+        to_onnx(LAYER, branch=Bounded(**vars(CONV)))
+    with pytest.raises(TypeError, match="layer is of type DeformConv2d, expected a DeformConv2d"):
+        to_onnx(DeformConv2d(**vars(LAYER)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_branch_of_another_map(channels):
+    """It would be a model that ONNX Runtime refuses."""
+    branch = replace(CONV, weight=np.ones((18, channels, 3, 3)))
+    with pytest.raises(
+        ValueError, match=f"branch takes {channels} channels, expected 2, those of x"
+    ):
         to_onnx(LAYER, branch=branch)
 
 
@@ -130,3 +157,12 @@ def test_a_model_that_onnx_refuses_is_not_written(spoil, tmp_path, monkeypatch):
     with pytest.raises((onnx.checker.ValidationError, onnx.shape_inference.InferenceError)):
         to_onnx(LAYER, tmp_path / "layer.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_model_says_the_shape_of_y_and_no_newer_opset():
+    (y,) = to_onnx(LAYER).graph.output
+    dims = [d.dim_param or d.dim_value for d in y.type.tensor_type.shape.dim]
+    assert dims == ["N", 4, "Ho", "Wo"]
+    to_onnx(LAYER, opset=NEWEST)
+    with pytest.raises(ValueError, match=f"opset is {NEWEST + 1}, expected {NEWEST} or less"):
+        to_onnx(LAYER, opset=NEWEST + 1)

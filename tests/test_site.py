@@ -13,9 +13,15 @@ from deformable_convnets.reference.oracle import LAWS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tutorials" / "site"))
-from rendering import docstrings, links, sources, table  # noqa: E402
+from rendering import api, docstrings, links, sources, table  # noqa: E402
 
 ROWS = table.read()
+
+
+def test_every_package_of_networks_has_a_page():
+    """Packages inside it too."""
+    folders = {ROOT.joinpath(*name.split(".")) for name in api.FOLDERS}
+    assert {path.parent for path in (ROOT / "reference/networks").rglob("__init__.py")} == folders
 
 
 def complaints(rows):

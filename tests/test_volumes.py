@@ -194,6 +194,7 @@ ROWS = [
     ({"stride": (1, 2)}, f"stride is (1, 2), {NOT_INTS}"),
     ({"stride": (1, 0, 2)}, "stride is (1, 0, 2), expected 1 or more"),
     ({"dilation": 1.5}, f"dilation is 1.5, {NOT_INTS}"),
+    ({"dilation": (0, 1, 1)}, "dilation is (0, 1, 1), expected 1 or more"),
     ({"padding": ((1, 0), (0, 0))}, "padding is ((1, 0), (0, 0)), expected an int, (z, y, x) or"
      " ((front, back), (top, bottom), (left, right))"),
     ({"padding": "same"}, "padding is 'same', expected an int, (z, y, x) or"
@@ -258,6 +259,25 @@ def test_a_backend_without_it_says_which_has_it(runnable, monkeypatch):
     words = "the backend 'cupy' has no deform_conv3d, and no other can run: Numba is not here"
     with pytest.raises(RuntimeError, match=words):
         gpu.deform_conv3d(**CALL)
+
+
+@pytest.mark.parametrize("end", ["", "_backward"])
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("workspace_limit", 5, "'v1' has no workspace_limit"),
+        ("precision", "tf32", "'v1' has no precision 'tf32'"),
+        ("deterministic", 1, "deterministic is 1, expected True or False"),
+        ("version", "v9", "v9"),
+    ],
+)
+def test_keywords_that_no_kernel_has(runnable, end, keyword, value, words):
+    """They reach the choice of a kernel, forward and backward, and are not dropped."""
+    runnable(ENTRIES["numba v1"])
+    given = CALL | ({"grad_output": np.zeros((1, 2, 3, 5, 6), "f")} if end else {})
+    if end or keyword != "deterministic":
+        with pytest.raises((ValueError, TypeError), match=words):
+            getattr(gpu, f"deform_conv3d{end}")(**given, **{keyword: value})
 
 
 def test_gradients_by_name(runnable):

@@ -16,9 +16,9 @@ stays. bfloat16 is computed in float32 and rounded once, on the CPU and where no
 takes it.
 
 Raises what `reference` and `gpu` raise; torch.compile puts its own error around that. RoIs have no
-gradient. Second derivatives are not offered: a RuntimeError. Nor are those of torch.func, which
-has none of such operators. `import deformable_convnets.gpu.torch` is what imports torch;
-`deformable_convnets.gpu` does not.
+gradient. Second derivatives and forward mode (torch.func.jvp) are not offered: a RuntimeError.
+torch.vmap calls an operator once for each example. `import deformable_convnets.gpu.torch` is what
+imports torch; `deformable_convnets.gpu` does not.
 """
 
 try:

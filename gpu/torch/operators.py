@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, library
+from torch.autograd import forward_ad
 
 from deformable_convnets import gpu, reference
 from deformable_convnets.reference import checks, geometry, roi_checks, volume_checks
@@ -51,6 +52,7 @@ def apply(name: str, given: Named, settings: Named, choice: tuple[Any, ...]) -> 
     """
     if not torch.compiler.is_compiling():
         _check_types(given)
+        _check_tangents(name, given)
         _checked(name, given, settings)
         _check_places({a: tensor for a, tensor in given.items() if tensor is not None})
         named = dict(zip(CHOICE, choice, strict=True))
@@ -217,6 +219,16 @@ def _check_types(given: Named) -> None:
         if not (a is None or isinstance(a, Tensor)):
             kind = f"{name} is of type {type(a).__name__}, expected a torch.Tensor"
             checks.Call(**given).fail(kind, TypeError)
+
+
+def _check_tangents(operator: str, given: Named) -> None:
+    """Refuses forward mode, in which PyTorch would take the derivative of a custom_op for 0."""
+    for name, a in given.items():
+        if a is not None and forward_ad.unpack_dual(a).tangent is not None:
+            raise RuntimeError(
+                f"{operator} was to be differentiated in forward mode, by {name}: only reverse mode"
+                " is offered"
+            )
 
 
 def _checked(name: str, given: Named, settings: Named) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from ..geometry import Pair, pair
+from ..geometry import Pair, pair, per_axis
 from . import boxes
 from .boxes import Assigned
 from .cited import complete
@@ -166,6 +166,7 @@ def sample(rng: np.random.Generator, labels: Array, number: int, foreground: flo
     foreground  the largest share of `number` for labels from 1 on; background fills the rest, as
                 far as there is any
     """
+    per_axis("number", number, 1, at_least=0, expected="an int")
     if number < 1 or not 0 <= foreground <= 1:
         raise ValueError(
             f"number and foreground are {number} and {foreground}, expected 1 or more, and 0 to 1"

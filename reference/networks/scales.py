@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy import ndarray as Array
 
+from ..bilinear import g
 from ..geometry import Pair, pair, per_axis
 from .boxes import checked
 from .detections import Predicted, joined
-from .door import images_of
-from .primitives import upsample
+from .door import images_of, namespace
 
 Judge = Callable[[Array, Sequence[Array] | None], list[Predicted]]
 
@@ -30,6 +30,8 @@ def at_scales(
     images       N C H W, which equation (3) resizes
     short_sides  in pixels, one or more
     """
+    if not isinstance(short_sides, Sequence):
+        raise TypeError(f"short_sides is {short_sides!r}, expected one or more in a list or tuple")
     size = images_of(images).shape[2:]
     sizes = [resized(size, side) for side in short_sides]
     parts = []
@@ -37,10 +39,22 @@ def at_scales(
         given = None if proposals is None else [
             moved(f"proposals of image {n}", each, size, at) for n, each in enumerate(proposals)
         ]  # fmt: skip
-        parts.append(judge(upsample(images, at), given))
+        parts.append(judge(resize(images, at), given))
     if not parts:
         raise ValueError(f"short_sides is {short_sides}, expected one or more, in pixels")
     return [joined(each, sizes, size) for each in zip(*parts, strict=True)]
+
+
+def resize(x: Array, size: Pair) -> Array:
+    """Equation (3): x N C H W at Ho x Wo points, whose pixels cover the same area as those of x.
+
+    As boxes are scaled, so are edges of pixels: p = (j + 1/2) W / Wo - 1/2, within the map.
+    """
+    xp, matrices = namespace(x), []
+    for n, points in zip(x.shape[2:], size, strict=True):
+        p = np.clip((np.arange(points) + 1 / 2) * (n / points) - 1 / 2, 0, n - 1)
+        matrices.append(xp.asarray(g(np.arange(n), p[:, None]), x.dtype))
+    return matrices[0] @ x @ matrices[1].T
 
 
 def resized(size: Pair, short_side: int) -> tuple[int, int]:

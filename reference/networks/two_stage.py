@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+from ..geometry import per_axis
 from . import boxes, settings
 from .anchors import Truths, checked_truths, sample
 from .detections import Predicted, detections, joined, probabilities
@@ -161,14 +162,13 @@ def hardest_of(
     All proposals are judged for it, without gradients. The share of objects is what comes of it.
     options  of `sampled`, but for `foreground`
     """
-    if number < 1:
-        raise ValueError(f"number is {number}, expected 1 or more")
+    (number,) = per_axis("number", number, 1, at_least=1, expected="an int")
     every = sum(len(a) for a in proposals) + sum(len(each.boxes) for each in truths)
     drawn = sampled(np.random.default_rng(0), proposals, truths, size,
                     number=max(every, 1), foreground=1.0, **options)  # fmt: skip
     scores, deltas = net.judged(Tape(ops=tape.homes[0]), top, drawn.rois)
     losses = losses_of(on_cpu(scores), None if deltas is None else on_cpu(deltas), drawn)
-    order = np.argsort(-losses, kind="stable")
+    order = np.argsort(np.where(np.isnan(losses), -np.inf, -losses), kind="stable")  # NaN is kept
     kept = np.zeros(len(order), bool)
     for n in range(len(proposals)):
         kept[order[drawn.rois[order, 0] == n][:number]] = True

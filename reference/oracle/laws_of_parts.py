@@ -10,10 +10,11 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .compare import ABSENT, assert_between, assert_same
+from .draws import FAMILIES
 from .implementation import REFERENCE, Implementation
 from .law import assert_same_grads, given, law
 from .laws import EXACT, NEAR, strange_numbers, takes_sides
-from .problems import FAMILIES, Problem
+from .problems import Problem
 
 ALL = ("float32", "float64", "float16")  # float16 is computed in float32 and rounded once
 SAMPLE: dict[str, Any] = {"operator": "sample", "limits": {"N": 1}}

@@ -18,8 +18,10 @@ from .summary import summary
 
 VERSION = 1  # of the JSON
 FEW = 24  # numbers that are printed
-SIZES = ("stride", "padding", "dilation", "output_size", "spatial_scale", "gamma", "group_size",
-         "part_size", "samples")  # fmt: skip
+USUAL = {  # settings, which are printed where they are others
+    "stride": 1, "padding": 0, "dilation": 1, "output_size": None, "spatial_scale": 1,
+    "gamma": None, "group_size": None, "part_size": None, "samples": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class Failure:
         arrays = {n: a for n, a in arguments.items() if isinstance(a, np.ndarray)}
         few = sum(a.size for a in arrays.values()) <= FEW
         words = [f"{n} {_inline(a) if few else a.shape}" for n, a in arrays.items()]
-        words += [f"{n}={v}" for n, v in arguments.items() if n in SIZES and v is not None]
+        words += [
+            f"{n}={v}" for n, v in arguments.items()
+            if n in USUAL and set(np.ravel(v).tolist()) != {USUAL[n]}
+        ]  # fmt: skip
         family = getattr(self.problem, "family", "")
         return "; ".join([f"family {family}", *filter(None, [", ".join(words)])])
 

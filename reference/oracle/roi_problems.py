@@ -158,9 +158,10 @@ def not_finite(problem: RoiProblem) -> RoiProblem:
     """
     if problem.offset is None:
         return problem
-    empty = (problem.rois[:, 3:] <= problem.rois[:, 1:3]).any(axis=1)[:, None, None, None]
+    empty = np.any(problem.rois[:, 3:] <= problem.rois[:, 1:3], axis=1)
     strange = strange_numbers(problem.seed, problem.offset)
-    return problem.with_(offset=np.where(empty, problem.offset, strange))
+    strange[empty] = problem.offset[empty]
+    return problem.with_(offset=strange)
 
 
 def ordinary(problem: RoiProblem) -> RoiProblem:

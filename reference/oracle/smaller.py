@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .draws import FAMILIES
 from .law import Law
-from .problems import FAMILIES, Recipe, Scope
+from .problems import Recipe, Scope
 from .roi_problems import RoiRecipe, RoiShape
 from .shapes import Shape
 from .volume_shapes import FIXED, deepened

@@ -152,3 +152,33 @@ def test_gpu_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
     seen = code.replace("import gpu", "import gpu; import deformable_convnets.gpu.torch")
     assert subprocess.run([sys.executable, "-c", seen], capture_output=True, check=False).returncode
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by PyTorch's own jvp
+@pytest.mark.parametrize("argument", ["x", "offset", "weight", "mask"])
+def test_forward_mode_is_refused(argument):
+    """PyTorch takes the forward derivative of an operator that has none for 0."""
+    case = whole("deform_conv2d", "float64")
+    given = {n: None if a is None else a.detach() for n, a in case.tensors().items()}
+
+    def call(a):
+        return case.call(given | {argument: a})
+
+    a = given[argument]
+    said = f"deform_conv2d was to be differentiated in forward mode, by {argument}: only reverse"
+    with pytest.raises(RuntimeError, match=said):
+        torch.func.jvp(call, (a,), (torch.ones_like(a),))
+    with torch.autograd.forward_ad.dual_level():
+        call(a)  # nothing is differentiated
+        with pytest.raises(RuntimeError, match=said):
+            call(torch.autograd.forward_ad.make_dual(a, torch.ones_like(a)))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_each_example_of_a_vmap():
+    case = whole("deform_conv2d", "float64")
+    given = {n: None if a is None else a.detach() for n, a in case.tensors().items()}
+    two = torch.stack([given["x"], 2 * given["x"]])
+    found = torch.vmap(lambda x: case.call(given | {"x": x}))(two)
+    for n in range(2):
+        assert torch.equal(found[n], case.call(given | {"x": two[n]}))

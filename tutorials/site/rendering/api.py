@@ -18,9 +18,13 @@ PACKAGES = {  # with __all__: a section for each module that defines names of it
 }
 MODULES = {  # all their names, on one page
     "reference.equations": "The equations as plain loops.",
+    "reference.volume_equations": "Those of volumes.",
     "gpu.onnx": "Layers as ONNX models.",
 }
-FOLDERS = {"reference.networks": "Small networks of the paper's layers; a page for each module."}
+FOLDERS = {
+    "reference.networks": "Small networks of the paper's layers; a page for each module.",
+    "reference.networks.annotations": "Readers of VOC, Cityscapes and COCO.",
+}
 MOCKED = ("torch", "jax", "jaxlib", "onnx")  # where they are not installed
 TABLE = ["| | |", "|---|---|"]
 
