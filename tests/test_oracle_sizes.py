@@ -141,6 +141,15 @@ def test_the_settings_of_the_call_are_shown():
         assert (f"{name}=" in failure.where()) == (set(given[name]) != {1})
 
 
+def test_a_kernel_that_wants_whole_padding_is_told_what_comes():
+    def kernel(x, offset, weight, bias=None, *, padding, **options):
+        return reference.deform_conv2d(x, offset, weight, bias, padding=padding[0] + 1, **options)
+
+    (failure,) = verify(kernel, dtype="float32", laws="forward_is_exact").failures
+    assert failure.diagnosis.startswith("it raises in all ")
+    assert failure.diagnosis.endswith("padding=((0, 0), (0, 0)), and so on")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

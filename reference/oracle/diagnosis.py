@@ -25,6 +25,7 @@ from .problems import Scope
 
 MORE = 48  # problems that are tried besides the one that failed
 FEW = 3  # ends of the process that are awaited for them
+CALLED = "; it is called with stride=(1, 1), padding=((0, 0), (0, 0)), and so on"
 WORDY = 3  # right calls without a word, before it counts as what the wrong ones have in common
 
 
@@ -218,7 +219,10 @@ def _of_a_call(error: Failed, evidence: Evidence) -> str:
     outcomes = [(features.of(r.operator, r.arguments), r.result is None) for r in evidence.more]
     shared = _shared(evidence.wrong.operator, outcomes)
     advice = "; if that is not supported, say so: `lacks`, or NotImplementedError"
-    return said + shared + advice * (error.kind == "raised" and " without" in shared)
+    raised = error.kind == "raised"
+    never = raised and all(nothing for _, nothing in outcomes)
+    in_pairs = never and "stride" in evidence.wrong.arguments
+    return said + shared + advice * (raised and " without" in shared) + CALLED * in_pairs
 
 
 def _of_results(name: str, result: str, each: list[Case]) -> str:
