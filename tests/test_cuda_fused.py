@@ -115,7 +115,7 @@ def test_the_laws_of_a_forward(on):
 
     report = verify(lifted(call), dtype="float32", border=("zero", "dcnv1"), examples=6)
     report.assert_ok()
-    assert device.kernels.count("fused") > 100
+    assert device.kernels.count("fused") > 80
     assert device.kernels.count("columns") > 0  # maps of one row or column
 
 

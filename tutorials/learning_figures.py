@@ -15,6 +15,8 @@ def on_the_way(ax, start, goal, path, colour=ARROW, size=40):
     for trail in np.moveaxis(start + path, 1, 0):
         ax.plot(*trail.T[::-1], color=colour, lw=1.5)
     dots(ax, start + path[-1], P, r"$p_0 + p_n + \Delta p_n$", size=size)
+    ax.set(xlabel="x (pixels)", ylabel="y (pixels)")
+    ax.label_outer()
 
 
 def landscape(ax, loss, places, title):

@@ -161,8 +161,7 @@ fig, axes = plt.subplots(1, 3, figsize=(10.4, 3.3), layout="constrained", width_
 landscape(axes[0], one, places, "one pixel: root of the loss, by p")
 descents(axes[0], paths)
 axes[1].plot(places[0, :, 1], one[59], color=Q)
-axes[1].set(title="a cut at $p_y = 3.4$: kinks", xlabel="x (pixels)", ylabel="loss")
-axes[1].set(xticks=range(-2, 13, 2))
+axes[1].set(title="the loss at $p_y = 3.4$: kinks", xlabel="x (pixels)", xticks=range(-2, 13, 2))
 axes[1].grid(axis="x", alpha=0.5)
 
 # %%
@@ -224,8 +223,7 @@ print(inspect.getsource(learning.learn_shared))
 fig, axes = plt.subplots(1, 6, figsize=(10.4, 2.3), layout="constrained", sharey=True)
 for ax, step in zip(axes, (0, 6, 12, 25, 50, 99), strict=True):
     on_the_way(ax, regular, goal, path[: step + 1], colour="0.6", size=28)
-    ax.set(title=f"step {step}", xlim=(-9, 9), ylim=(9, -9), aspect="equal", xlabel="x (pixels)")
-axes[0].set(ylabel="y (pixels)")
+    ax.set(title=f"step {step}", xlim=(-9, 9), ylim=(9, -9), aspect="equal")
 show(fig)
 
 # %% tags=["check"]

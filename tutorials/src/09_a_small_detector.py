@@ -440,13 +440,8 @@ fig, axes = plt.subplots(2, 3, figsize=(9, 6.2), layout="constrained")
 for size, column in zip(SIZES, axes.T, strict=True):
     for ax, (n, given) in zip(column, examples[size][:2], strict=True):
         move = in_pixels(offsets_of(net, n, given[None])[0][0], given)
-        parts(
-            ax,
-            images[n],
-            given,
-            move,
-            f"{size}: {np.linalg.norm(move, axis=-1).max():.1f} pixels at most",
-        )
+        most = np.linalg.norm(move, axis=-1).max()
+        parts(ax, images[n], given, move, f"{size}: {most:.1f} pixels at most")
 show(fig)
 
 # %%
